@@ -1,0 +1,152 @@
+"""From waits to deadlocks: the search, the validation, the victim.
+
+Guarantee: a knot is answered only if every party of it was in its wait, without verdict and without deadline, at one and the
+same moment, and none of the resources could be let go by anybody else (DESIGN section 4). Nothing is locked: the graph is
+read twice, and what stood unchanged in both readings stood at every moment in between (each wait and each hold is an object
+of its own, so nothing can be taken away and given back unnoticed).
+
+Sources. Block-time search by the waiter itself, after it has published its wait: MySQL's MDL (``find_deadlock``) and
+deloxide. Single-blocker chains first: the pointer chase of InnoDB's out-degree-one graph. Everything else: graph reduction
+(Holt, "Some Deadlock Properties of Computer Systems", 1972) in `lockwatch._core.reduction`; with open waits it is Go's
+``checkdead``. Victim by weight: MySQL and SQL Server.
+
+Cost: the chase is linear in the length of the chain and independent of how many other agents and locks there are.
+"""
+
+from __future__ import annotations
+
+from lockwatch._core import agents, hooks, reduction, settings
+from lockwatch._core.knots import CYCLE, ORPHAN, SELF, Edge, Knot
+from lockwatch._core.waits import ALL, FREE, OPEN, VERDICT, Victim, innermost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lockwatch._core.agents import Agent
+    from lockwatch._core.waits import Wait
+
+def check(wait: Wait) -> Knot | None:
+    """Look for a deadlock that ``wait`` is in or leads to. Looks only; `settle` acts.
+
+    Args:
+        wait: A published wait.
+
+    Returns:
+        The knot, or None if somebody may still end the wait (or it cannot be proved that nobody will).
+    """
+    path: list[Edge] = []
+    place: dict[Agent, int] = {}
+    agent, current = wait.agent, wait
+    while True:
+        if current.deadline_ns is not None or current.slot:
+            return None
+        blockers = current.resource.blockers(current)
+        if blockers.rule is FREE:
+            return None
+        path.append(Edge(agent, current, blockers))
+        if blockers.rule is not ALL or len(blockers.agents) != 1:
+            if blockers.rule is OPEN:
+                current.open_seen = True
+            return reduction.reduce(wait)
+        place[agent] = len(path) - 1
+        agent = blockers.agents[0]
+        if agent.ended:
+            return _confirm(ORPHAN, path)
+        start = place.get(agent)
+        if start is not None:
+            knot = path[start:]
+            return _confirm(SELF if len(knot) == 1 else CYCLE, knot)
+        next_wait = innermost(agent)
+        if next_wait is None:
+            return None
+        current = next_wait
+
+
+def _confirm(cause: str, edges: list[Edge]) -> Knot | None:
+    """Read the edges a second time; the knot is real if all of them stand unchanged."""
+    if all(edge.stands() for edge in edges):
+        return Knot(cause, tuple(edges))
+    return None
+
+
+_claims: dict[int, object] = {}
+"""Knots in the hands of some agent, by serial; entries of knots whose wait is over are dropped at the next claim."""
+
+
+def block(wait: Wait) -> None:
+    """Look for deadlocks that ``wait`` closes and settle them, until there is none or ``wait`` itself has its verdict.
+
+    Called by the agent about to sleep, after it has published its wait. Never raises for an error of ours: the detector then
+    says so once and stays silent for that wait.
+    """
+    try:
+        while not wait.slot:
+            knot = check(wait)
+            if knot is None or not settle(knot):
+                return
+    except Exception as error:
+        hooks.internal("detector", error)
+
+
+def settle(knot: Knot) -> bool:
+    """Report ``knot`` and give its victim the verdict.
+
+    Returns:
+        Whether to search again: a victim was told, and there may be another knot. False if somebody else has this knot in
+        hand, if deadlocks are only observed, or if it has dissolved.
+    """
+    token = object()
+    _forget_claims()
+    if _claims.setdefault(knot.serial, token) is not token:
+        return False
+    try:
+        told = _tell(knot)
+    except BaseException:
+        _claims.pop(knot.serial, None)
+        raise
+    if told:
+        _claims.pop(knot.serial, None)
+    return told
+
+
+def _tell(knot: Knot) -> bool:
+    victim = knot.victim
+    if victim is None or not settings.raise_deadlocks:
+        hooks.report(knot)
+        return False
+    verdict = Victim()
+    if victim.slot.setdefault(VERDICT, verdict) is not verdict:
+        return False
+    try:
+        verdict.finding = hooks.report(knot)
+    finally:
+        verdict.ready = True
+        victim.wake()
+    return True
+
+
+def _forget_claims() -> None:
+    """Drop the claims of knots that are gone. They are few: one for each deadlock that is being looked at or was left alone."""
+    if _claims:
+        waiting = {wait.serial for agent in agents.living() for wait in agent.waits}
+        for serial in list(_claims.copy()):
+            if serial not in waiting:
+                _claims.pop(serial, None)
+
+
+def _agent_ended(agent: Agent) -> None:
+    """Look at those whom the end of ``agent`` may have left without hope: waiters for what it held, and open waits."""
+    for hold in list(agent.holds.copy().values()):
+        lock = hold[1]()
+        if lock is not None:
+            for waiter in lock._queue.copy():
+                block(waiter)
+                if waiter.recheck_ns is not None:
+                    waiter.wake()  # a grace has begun: it parks anew, until its end
+    for other in agents.living():
+        wait = innermost(other)
+        if wait is not None and wait.open_seen:
+            block(wait)
+            return
+
+
+agents.on_end.append(_agent_ended)

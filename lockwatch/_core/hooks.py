@@ -1,0 +1,38 @@
+"""What the mechanism asks of the layers above; they put their functions in here when they are imported.
+
+Assumes: plain stores into module globals, done once at import of `lockwatch.delivery`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lockwatch._core.detector import Knot
+
+
+def _report(knot: Knot) -> object:
+    return knot
+
+
+def _error(finding: object) -> BaseException:
+    return RuntimeError(f"deadlock: {finding}")
+
+
+def _misuse(message: str) -> BaseException:
+    return RuntimeError(message)
+
+
+def _internal(where: str, error: BaseException) -> None:
+    del where, error
+
+
+report: Callable[[Knot], object] = _report
+"""Turns a knot into a finding, records and delivers it, and returns it. Must not raise."""
+error: Callable[[object], BaseException] = _error
+"""Makes the exception that the victim raises out of what `report` returned."""
+misuse: Callable[[str], BaseException] = _misuse
+"""Makes the exception for a lock used against its contract."""
+internal: Callable[[str, BaseException], None] = _internal
+"""Told about an error in lockwatch itself: where, and which."""

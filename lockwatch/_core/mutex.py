@@ -1,0 +1,389 @@
+"""The mutex under contention: Go's ``sync.Mutex``, for locks that have an owner.
+
+Source: Go 1.27 ``internal/sync/mutex.go`` and ``runtime/sema.go``; the numbers of the rules below are those of its state
+machine as we keep it. What differs from Go, and why, stands at the end.
+
+Modes
+  normal      A release frees the lock and wakes the head of the queue, which then competes with whoever comes along. The
+              one that is running usually wins (*barging*): much better throughput, since no switch is needed between two
+              owners.
+  starvation  Entered by a waiter that has waited longer than the threshold (1 ms). A release hands the lock to the head of
+              the queue without ever freeing it, in FIFO order; newcomers don't try, they queue at the tail. Left by a
+              waiter that gets the lock and is the last one, or has waited no longer than the threshold.
+
+State table (``_state`` is empty or holds a hold; ``_queue`` holds the waiters; ``_starving`` the mode):
+
+  _state    _queue    _starving  meaning                         who acts next
+  --------  --------  ---------  ------------------------------  --------------------------------------------------
+  empty     empty     False      free                            anyone, by compare-and-swap (fast path)
+  owned     empty     False      held, nobody waits              the owner: release by a pop (fast path)
+  owned     waiters   False      held, normal mode               the owner: pop, then unpark the head
+  empty     waiters   False      freed, the head is awake        the head and any newcomer, by compare-and-swap
+  owned     waiters   True       held, starvation mode           the owner: grants the head and stores its hold
+  owned     waiters   True       granted: the hold is the        the granted waiter: leaves the queue and runs
+                                 head's, its verdict GRANTED
+  empty     waiters   True       freed since the head could not  the head, and nobody else: a newcomer that wins gives
+                                 be granted (main thread)        the lock on (M5)
+  any       empty     True       the mode was not left in time   the next waiter to get the lock leaves it
+
+Invariants
+  M1  A waiter is in ``_queue`` before it looks at ``_state`` for the last time before it parks. Whoever takes the hold out
+      of ``_state`` looks at ``_queue`` afterwards (F1). So a waiter never sleeps beside a free lock that nobody is awake
+      to take.
+  M2  A waiter stays in ``_queue``, at its place, while it competes; so one that is woken and loses parks again at the head
+      with its clock running on (Go's LIFO re-queue), and a second release that finds it woken does nothing more (its
+      permit is there already: Go's *woken* bit).
+  M3  A waiter that leaves ``_queue`` without the lock passes the wake-up on that it may have swallowed.
+  M4  A grant is: claim the head's verdict, store its hold over one's own, unpark it. Only the owner grants, so a claim that
+      was not followed up (an exception came between) is its own, and is completed when the release is run again.
+  M5  In starvation mode nobody overtakes: a newcomer that wins the compare-and-swap in the instant in which the mode
+      changes gives the lock on.
+  M6  ``_starving`` is set before ``_state`` is looked at again; so either the releaser sees the mode, or the waiter sees
+      the free lock.
+  M7  Every clean-up can be run twice. It is run again if an exception interrupts it.
+  M8  A wait whose frame is suspended, by a signal handler or finalizer of the same thread that itself comes to wait, *gives
+      way*: it leaves the queue, what it had been granted goes on to the next, and it queues again at the head when its
+      frame runs on. No thread waits for a frame that cannot run.
+
+Each line below touches the shared state at most once, so that the test that walks all interleavings line by line covers
+what threads can do. Assumed atomic, with and without the GIL: see `lockwatch._core.waits`, and the dictionary operations
+named in `lockwatch._core.fastpath`.
+
+Differences from Go. (1) Rule 3, spinning, is left out: under a GIL it only delays the owner; it belongs to the C twin on
+free-threaded builds. (2) Go removes a waiter when it wakes it and pushes it to the front when it loses; we leave it where it
+is, which is the same order (M2). (3) Go has no time-outs, victims or exceptions: they are M3 and M7. (4) The main thread is
+not granted a lock while the program has signal handlers of its own, but woken together with the next waiter: a handler could
+be running on top of its wait, and a lock granted to it would be held by a frame that does not run. (5) There is no queue
+shared by many locks: each has its own list.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from time import monotonic_ns, sleep
+
+from lockwatch._core import detector, hooks, parking, settings
+from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER, SINCE, is_waiters
+from lockwatch._core.originals import TIMEOUT_MAX
+from lockwatch._core.signals import may_run_handler
+from lockwatch._core.waits import GRANTED, INTERRUPTED, SUSPENDED, TIMED_OUT, VERDICT, Victim, Wait, publish, withdraw
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lockwatch._core.agents import Agent
+    from lockwatch._core.fastpath import MutexBase
+    from lockwatch._core.holds import Hold
+
+OWNED = 0
+"""The key under which ``_state`` keeps the owner's hold."""
+
+_FOLLOW_UP_NS = 1_000_000
+"""How long to sleep at most before looking again whether a grant that was begun has been completed (M4)."""
+
+
+class Waiter(Wait):
+    """One agent's wait for one mutex.
+
+    Attributes:
+        hold: What it stores as its hold when it gets the lock; renewed when it does.
+        parker: What it sleeps on; also tells its holds from others'.
+        leaving: Its clean-up has begun.
+    """
+
+    __slots__ = ("hold", "leaving", "parker")
+
+    def __init__(self, lock: MutexBase, hold: Hold, deadline_ns: int | None) -> None:
+        super().__init__(hold[AGENT], lock, hold[SINCE], deadline_ns, hold[CODE], hold[LASTI])
+        self.parker = parking.new_parker()
+        self.hold = (*hold, self.parker)
+        self.leaving = False
+
+    def wake(self) -> None:
+        """Wake the thread."""
+        parking.unpark(self.parker)
+
+    def give_way(self) -> None:
+        """Leave the queue and pass on what was granted, while the waiting frame is suspended under another of its thread (M8).
+
+        The permit that is left makes the frame look again, and queue again, as soon as it runs on.
+        """
+        lock: MutexBase = self.resource  # type: ignore[assignment]
+        if self.slot.setdefault(VERDICT, SUSPENDED) is GRANTED:
+            _follow_up(lock, self)
+        _unqueue(lock, self)
+        now = lock._state.get(OWNED)
+        if is_waiters(now, self.parker):
+            _pass_on(lock, now)
+        else:
+            wake_next(lock)
+        if not self.leaving:
+            self.slot = {VERDICT: SUSPENDED}
+        parking.unpark(self.parker)
+
+
+def acquire_slow(lock: MutexBase, hold: Hold, timeout_ns: int | None) -> bool:
+    """Take ``lock`` for the agent of ``hold``, waiting for it if need be.
+
+    Args:
+        lock: The lock, which the agent does not own (or which is not re-entrant).
+        hold: Who takes it, where, how and since when.
+        timeout_ns: For how long to try, in nanoseconds; None for ever.
+
+    Returns:
+        True if the agent owns the lock, False if the time was up.
+
+    Raises:
+        DeadlockError: The agent is the victim of a deadlock (what `hooks.error` makes of it).
+        BaseException: Whatever a signal handler raised; the lock is not taken then, and no waiter is left behind (M3, M7).
+    """
+    me: Agent = hold[AGENT]
+    waiter = Waiter(lock, hold, None if timeout_ns is None else hold[SINCE] + timeout_ns)
+    try:
+        try:
+            for suspended in me.waits[::-1]:
+                suspended.give_way()
+            return _wait_turn(lock, waiter)
+        except BaseException:
+            _leave(lock, waiter)
+            raise
+    except BaseException:
+        _leave(lock, waiter)  # M7: the first one may have been interrupted
+        raise
+
+
+def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
+    """Queue, compete, park, until the lock is ours or the time is up; raises in a victim."""
+    state = lock._state
+    queue = lock._queue
+    parker = waiter.parker
+    woken = look = False
+    publish(waiter)
+    while True:
+        verdict = waiter.slot.get(VERDICT)
+        if verdict is SUSPENDED:
+            waiter.slot = {}
+        if waiter not in queue:
+            if woken:
+                queue.insert(0, waiter)
+            else:
+                queue.append(waiter)  # M1: first queue, then look
+        if woken or not lock._starving or _in_turn(queue, waiter):
+            now = state.setdefault(OWNED, waiter.hold)
+            if is_waiters(now, parker):
+                if woken or not lock._starving or waiter.slot or _in_turn(queue, waiter):
+                    withdraw(waiter)
+                    now = state.get(OWNED)
+                    if is_waiters(now, parker):
+                        return _own(lock, waiter)
+                    publish(waiter)  # M8: it was taken away again
+                else:
+                    _pass_on(lock, now)  # M5
+                continue
+        if woken and not lock._starving and _starves(waiter):
+            lock._starving = True  # M6: first the mode, then look again
+            continue
+        if not look:
+            look = True
+            detector.block(waiter)
+        elif waiter.recheck_ns is not None and monotonic_ns() >= waiter.recheck_ns:
+            waiter.recheck_ns = None
+            detector.block(waiter)
+        verdict = waiter.slot.get(VERDICT)
+        if isinstance(verdict, Victim):
+            _lose(lock, waiter, verdict)
+        timeout_ns = _FOLLOW_UP_NS if verdict is GRANTED else _time_left(waiter)
+        permit = parking.park(parker, timeout_ns)
+        woken = True
+        verdict = waiter.slot.get(VERDICT)
+        if isinstance(verdict, Victim):
+            _lose(lock, waiter, verdict)
+        if not permit and waiter.deadline_ns is not None and monotonic_ns() >= waiter.deadline_ns:
+            verdict = waiter.slot.setdefault(VERDICT, TIMED_OUT)
+            if verdict is not GRANTED and verdict is not SUSPENDED:
+                _leave(lock, waiter)
+                return False
+
+
+def _in_turn(queue: list[Waiter], waiter: Waiter) -> bool:
+    """Say whether ``waiter`` may try in starvation mode: at the head, or right behind the main thread (which may be in a handler)."""
+    heads = queue[:2]
+    return waiter in heads and (heads[0] is waiter or heads[0].agent.main)
+
+
+def _starves(waiter: Waiter) -> bool:
+    return monotonic_ns() - waiter.since_ns > settings.starvation_threshold_ns
+
+
+def _time_left(waiter: Waiter) -> int | None:
+    """Return for how many nanoseconds to park: until the deadline or the next look, whichever is first."""
+    until = waiter.deadline_ns
+    if waiter.recheck_ns is not None and (until is None or waiter.recheck_ns < until):
+        until = waiter.recheck_ns
+    return None if until is None else max(0, until - monotonic_ns())
+
+
+def _own(lock: MutexBase, waiter: Waiter) -> bool:
+    """Leave the queue as the owner; from here on only we write the lock's state."""
+    agent, ref, code, lasti, since, how, parker = waiter.hold
+    _unqueue(lock, waiter)
+    now = monotonic_ns()
+    if lock._starving and (now - since <= settings.starvation_threshold_ns or not lock._queue):
+        lock._starving = False
+    waiter.hold = (agent, ref, code, lasti, now, how, parker)
+    lock._state[OWNED] = waiter.hold
+    agent.holds[lock._key] = waiter.hold
+    lock._acquisitions += 1
+    lock._contended += 1
+    return True
+
+
+def _lose(lock: MutexBase, waiter: Waiter, verdict: Victim) -> None:
+    """Leave as the victim of a deadlock."""
+    while not verdict.ready:
+        parking.park(waiter.parker, _FOLLOW_UP_NS)
+    _leave(lock, waiter)
+    raise hooks.error(verdict.finding)
+
+
+def _follow_up(lock: MutexBase, waiter: Waiter) -> None:
+    """Wait until a grant that another thread has begun is complete (M4): a matter of two instructions there."""
+    while not waiter.leaving and not is_waiters(lock._state.get(OWNED), waiter.parker):
+        parking.park(waiter.parker, _FOLLOW_UP_NS)
+
+
+def _unqueue(lock: MutexBase, waiter: Waiter) -> None:
+    try:
+        lock._queue.remove(waiter)
+    except ValueError:
+        pass
+
+
+def _leave(lock: MutexBase, waiter: Waiter) -> None:
+    """Leave without the lock: out of the queue, out of the graph, wake-up and ownership passed on (M3, M7)."""
+    if waiter.slot.setdefault(VERDICT, INTERRUPTED) is GRANTED:
+        _follow_up(lock, waiter)
+    waiter.leaving = True
+    _unqueue(lock, waiter)
+    withdraw(waiter)
+    now = lock._state.get(OWNED)
+    if is_waiters(now, waiter.parker):
+        if waiter.agent.holds.get(lock._key) is waiter.hold:
+            waiter.agent.holds.pop(lock._key, None)
+        _pass_on(lock, now)
+        return
+    if not lock._queue:
+        lock._starving = False
+    wake_next(lock)
+
+
+def release_slow(lock: MutexBase, hold: Hold) -> None:
+    """Let go of ``lock``, whose hold ``hold`` is (or was: then only the next waiter is woken), and serve its queue.
+
+    In starvation mode the caller also gives up its time slice, so that the new owner runs at once (Go issue 33747).
+    """
+    try:
+        _pass_on(lock, hold)
+    except BaseException:
+        _pass_on(lock, hold)  # M7
+        raise
+    if lock._starving:
+        sleep(0)
+
+
+def _pass_on(lock: MutexBase, hold: Any) -> None:
+    """Grant the head in starvation mode, else free the lock; then wake. Does only the rest if run again."""
+    state = lock._state
+    queue = lock._queue
+    while lock._starving and state.get(OWNED) is hold:
+        heads = queue[:1]
+        if not heads or not _grantable(heads[0]):
+            break
+        head = heads[0]
+        verdict = head.slot.setdefault(VERDICT, GRANTED)
+        if verdict is not GRANTED:
+            _unqueue(lock, head)  # it times out, or is a victim: it is awake, and leaving
+            continue
+        lock._handoffs += 1
+        state[OWNED] = head.hold  # M4
+    if state.get(OWNED) is hold:
+        state.pop(OWNED, None)
+    wake_next(lock)
+
+
+def _grantable(waiter: Waiter) -> bool:
+    return not (waiter.agent.main and may_run_handler())
+
+
+def wake_next(lock: MutexBase) -> None:
+    """Wake whoever is to move next: the one that was granted the lock, or, if it is free, the head of the queue.
+
+    The main thread may be running a signal handler on top of its wait; so the one behind it is woken, too.
+    """
+    now = lock._state.get(OWNED)
+    if now is not None:
+        if len(now) > PARKER:
+            parking.unpark(now[PARKER])
+        return
+    for waiter in lock._queue[:2]:
+        parking.unpark(waiter.parker)
+        if not waiter.agent.main:
+            return
+
+
+def may_keep(lock: MutexBase, hold: Hold) -> bool:
+    """Say whether a newcomer that has just won the lock beside a queue may keep it: not in starvation mode (M5)."""
+    if not lock._starving:
+        return True
+    release_slow(lock, hold)
+    return False
+
+
+def forget_waits(lock: MutexBase, survivor: Agent) -> None:
+    """Drop all waiters but one agent's: the others did not come along through a fork."""
+    lock._queue[:] = [waiter for waiter in lock._queue if waiter.agent is survivor]
+    if not lock._queue:
+        lock._starving = False
+
+
+def reset(lock: MutexBase) -> None:
+    """Make the lock free and forget its waiters, for ``_at_fork_reinit``."""
+    hold = lock._state.pop(OWNED, None)
+    if hold is not None:
+        hold[AGENT].holds.pop(lock._key, None)
+    lock._queue.clear()
+    lock._starving = False
+
+
+def check_timeout(blocking: Any, timeout: Any) -> int | None:
+    """Check the arguments of ``acquire`` as ``threading`` does.
+
+    Returns:
+        How long to wait, in nanoseconds: None for ever, 0 to try once.
+
+    Raises:
+        ValueError: A time-out with ``blocking=False``, a negative one, or not a number (NaN).
+        OverflowError: A time-out above ``threading.TIMEOUT_MAX``.
+        TypeError: Something that is no number at all.
+    """
+    if not isinstance(timeout, (int, float)):
+        timeout = _number(timeout)
+    if timeout == -1:
+        return None if blocking else 0
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout != timeout:
+        raise ValueError("Invalid value NaN (not a number)")
+    if timeout < 0:
+        raise ValueError("timeout value must be a non-negative number")
+    if timeout > TIMEOUT_MAX:
+        raise OverflowError("timeout value is too large")
+    return ceil(timeout * 1e9)
+
+
+def _number(timeout: Any) -> float:
+    try:
+        return int(timeout.__index__())
+    except AttributeError:
+        raise TypeError(f"{type(timeout).__name__!r} object cannot be interpreted as an integer") from None

@@ -1,0 +1,168 @@
+"""Graph reduction: which agents can never act again, when waits have several possible enders or open ones.
+
+Source: Holt 1972. Mark every agent that may act; repeat: an agent whose blockers let it go (ALL: all are marked; ANY: one is;
+OPEN: anybody at all is) is marked. Who stays unmarked is deadlocked. With OPEN waits this is Go's ``checkdead``: they end only
+if somebody is awake, and everything that DESIGN section 4 says may act counts as awake.
+
+Each edge is looked at once (a count of what is still missing per agent, and the reverse edges): linear in agents and edges.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import sleep
+
+from lockwatch._core import agents, settings
+from lockwatch._core.knots import ASLEEP, CYCLE, ORPHAN, SELF, Edge, Knot
+from lockwatch._core.signals import may_run_handler
+from lockwatch._core.waits import ALL, FREE, OPEN, innermost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lockwatch._core.agents import Agent
+    from lockwatch._core.waits import Wait
+
+_PATIENCE = 20
+"""Milliseconds for a thread that has ended to disappear from the system's count."""
+
+
+def reduce(wait: Wait) -> Knot | None:
+    """Find the knot that ``wait`` is in or leads to, or None.
+
+    Cost: one pass over the living agents; under 100 ms for 10,000 of them. Asking the system for threads that Python does not
+    know of happens only when no agent is awake.
+    """
+    edges: dict[Agent, Edge] = {}
+    awake: list[Agent] = []
+    for agent in agents.living():
+        current = innermost(agent)
+        if current is None or current.deadline_ns is not None or current.slot:
+            awake.append(agent)
+            continue
+        blockers = current.resource.blockers(current)
+        if blockers.rule is FREE:
+            awake.append(agent)
+        else:
+            if blockers.rule is OPEN:
+                current.open_seen = True
+            edges[agent] = Edge(agent, current, blockers)
+    stuck = unmarked(edges, awake)
+    if wait.agent not in stuck:
+        return None
+    has_open = any(edge.blockers.rule is OPEN for edge in stuck.values())
+    if has_open and someone_else_may_act(stuck):
+        stuck = unmarked(edges, awake, anyone=True)
+        if wait.agent not in stuck:
+            return None
+    knot = trace(wait.agent, stuck)
+    if not all(edge.stands() for edge in stuck.values()):
+        return None
+    if any(edge.blockers.rule is OPEN for edge in stuck.values()) and someone_else_may_act(stuck):
+        return None
+    return knot
+
+
+def unmarked(edges: dict[Agent, Edge], awake: list[Agent], *, anyone: bool = False) -> dict[Agent, Edge]:
+    """Reduce the graph and return the edges of the agents that nobody marked.
+
+    Args:
+        edges: What each waiting agent waits for.
+        awake: The agents that may act to begin with.
+        anyone: Whether somebody outside the graph may end open waits.
+    """
+    missing: dict[Agent, int] = {}
+    waiting_for: dict[Agent, list[Agent]] = {}
+    opens: list[Agent] = []
+    work = list(awake)
+    for agent, edge in edges.items():
+        rule, parties = edge.blockers.rule, edge.blockers.agents
+        if rule is OPEN:
+            missing[agent] = 1
+            opens.append(agent)
+            continue
+        distinct = set(parties)
+        missing[agent] = len(distinct) if rule is ALL else min(1, len(distinct)) or 1
+        if rule is ALL and not distinct:
+            work.append(agent)
+        for party in distinct:
+            waiting_for.setdefault(party, []).append(agent)
+    if anyone:
+        work.extend(opens)
+    opened = anyone
+    marked: set[Agent] = set()
+    while work:
+        agent = work.pop()
+        if agent in marked:
+            continue
+        marked.add(agent)
+        if not opened:
+            opened = True
+            work.extend(opens)
+        for other in waiting_for.get(agent, ()):
+            missing[other] -= 1
+            if missing[other] <= 0:
+                work.append(other)
+    return {agent: edge for agent, edge in edges.items() if agent not in marked}
+
+
+def trace(agent: Agent, stuck: dict[Agent, Edge]) -> Knot:
+    """Follow the unmarked blockers from ``agent`` to what it all comes down to: a cycle, an ended owner, or open waits."""
+    path: list[Edge] = []
+    place: dict[Agent, int] = {}
+    while True:
+        edge = stuck[agent]
+        place[agent] = len(path)
+        path.append(edge)
+        blockers = edge.blockers
+        if blockers.rule is OPEN:
+            owner = blockers.agents[0] if blockers.agents else None
+            if owner is agent:
+                return Knot(SELF, (edge,))
+            if owner is not None and owner.ended:
+                return Knot(ORPHAN, tuple(path))
+            return Knot(ASLEEP, tuple(path + [e for a, e in stuck.items() if a not in place]))
+        following = [party for party in blockers.agents if party in stuck]
+        if not following:
+            return Knot(ORPHAN, tuple(path))
+        agent = next((party for party in following if party in place), following[0])
+        if agent in place:
+            knot = tuple(path[place[agent] :])
+            return Knot(SELF if len(knot) == 1 else CYCLE, knot)
+
+
+def someone_else_may_act(stuck: dict[Agent, Edge]) -> bool:
+    """Whether somebody who is not an agent could end an open wait.
+
+    That is: a Python thread that never used a watched lock, a signal handler that may run in a main thread that waits, or a
+    thread that is not Python's (unless those are to be ignored).
+    """
+    everyone = set(sys._current_frames())
+    known = {agent.ident for agent in stuck} | agents.internal_idents | agents.ending_idents
+    if everyone - known:
+        return True
+    if any(agent.main for agent in stuck) and may_run_handler():
+        return True
+    return settings.respect_foreign_threads and _foreign_threads()
+
+
+def _foreign_threads() -> bool:
+    """Whether this process has threads that Python does not know of. One that is just ending gets a moment to be gone."""
+    for _ in range(_PATIENCE):
+        if _native_threads() <= len(sys._current_frames()):
+            return False
+        sleep(0.001)
+    return True
+
+
+def _native_threads() -> int:
+    """Count the threads of this process, Python's or not; 0 where it cannot be told."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        pass
+    psutil = sys.modules.get("psutil")
+    try:
+        return int(psutil.Process().num_threads()) if psutil is not None else 0
+    except Exception:
+        return 0

@@ -1,0 +1,22 @@
+"""The few knobs that the mechanism itself reads, as plain module variables.
+
+Guarantee: each is one immutable value that is replaced whole, so reading it needs no lock, with and without
+the GIL.
+
+Assumption: only ``lockwatch.config.apply`` writes here (and tests). Readers write ``settings.NAME`` each time
+(never ``from ... import NAME``), so that a change takes effect at once.
+
+Cost: one module attribute look-up for each read.
+"""
+
+starvation_threshold_ns: int = 1_000_000
+"""Nanoseconds of waiting after which a waiter switches its lock to hand-off (starvation mode)."""
+
+reacquire_grace_ns: int = 1_000_000_000
+"""Nanoseconds for which a second bare ``acquire()`` by one thread may hope for another's release."""
+
+raise_deadlocks: bool = True
+"""Whether a victim gets the error (mode ``raise``); else the finding is only reported."""
+
+respect_foreign_threads: bool = True
+"""Whether a thread unknown to Python counts as able to end a wait that anybody could end."""

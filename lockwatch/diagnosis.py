@@ -1,0 +1,195 @@
+"""From a knot to a finding: what the mechanism knows as objects becomes text and numbers.
+
+Guarantees: reads only, takes no lock of ours or the program's, calls no method of a user's object, imports nothing when it is
+used. What cannot be found out (a frame that moved on, a name, a CPU time) is left out; never an exception.
+
+Assumes: called in the thread that found the knot, while its parties are stuck, so that their stacks stand still.
+
+Cost: a few milliseconds; reads the source files on the parties' stacks, and asks psutil once if the config says so.
+"""
+
+import linecache
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from types import CodeType, FrameType
+from typing import Any
+
+from lockwatch import advice, config, findings
+from lockwatch._core.agents import Agent
+from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, SINCE, Hold
+from lockwatch._core.knots import ASLEEP, Edge, Knot
+from lockwatch._core.waits import Wait
+from lockwatch.naming import line_of, site
+
+_STARTERS = frozenset({"_bootstrap", "_bootstrap_inner"})
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def finding_of(knot: Knot) -> findings.Finding:
+    """Return the finding that explains ``knot``."""
+    depth, cpu = config.current().stack_depth, cpu_use() if config.current().cpu else {}
+    frames = sys._current_frames()
+    victim = knot.victim if config.current().mode == "raise" else None
+    parties = [_party(edge.agent, edge.wait, edge.wait is victim, frames, depth, cpu) for edge in knot.edges]
+    cycle = [label for edge in knot.edges for label in (agent_label(edge.agent), resource_label(edge.wait.resource))]
+    owner = _owner_outside(knot)
+    if owner is not None:
+        parties.append(_party(owner, None, False, frames, depth, cpu))
+        cycle.append(agent_label(owner))
+    return findings.Finding(
+        kind="deadlock",
+        cause=knot.cause,
+        level="error",
+        message=_message(knot, cycle),
+        pid=os.getpid(),
+        time=time.time(),
+        parties=tuple(parties),
+        cycle=tuple(cycle),
+        advice=advice.advice(knot.cause, parties) or None,
+        fingerprint=findings.fingerprint("deadlock", knot.cause, [_signature(edge) for edge in knot.edges]),
+    )
+
+
+def agent_label(agent: Agent) -> str:
+    """Return "Thread 'heartbeat'"."""
+    return findings.agent_label(agent.kind, agent.label())
+
+
+def resource_label(resource: Any) -> str:
+    """Return "Lock 'Client._lock'"."""
+    return findings.resource_label(resource.kind, resource.name, created(resource))
+
+
+def created(resource: Any) -> findings.Site | None:
+    """Return where a resource was made, if that is known."""
+    made = getattr(resource, "_created", None)
+    return None if made is None else site(*made)
+
+
+def hold_value(hold: Hold, now_ns: int) -> findings.Hold | None:
+    """Return the value for one hold, or None if its lock has gone."""
+    lock = hold[LOCK]()
+    if lock is None:
+        return None
+    return findings.Hold(
+        resource=resource_label(lock),
+        kind=lock.kind,
+        name=lock.name,
+        created=created(lock),
+        taken=site(hold[CODE], hold[LASTI]),
+        age=max(0, now_ns - hold[SINCE]) / 1e9,
+        count=max(1, lock._level()),
+        how="with" if hold[HOW] else "acquire",
+    )
+
+
+def wait_value(wait: Wait, now_ns: int) -> findings.WaitsFor:
+    """Return the value for one wait."""
+    resource: Any = wait.resource
+    return findings.WaitsFor(
+        resource=resource_label(resource),
+        kind=resource.kind,
+        name=resource.name,
+        created=created(resource),
+        where=None if wait.code is None else site(wait.code, wait.lasti),
+        age=max(0, now_ns - wait.since_ns) / 1e9,
+        timeout=None if wait.deadline_ns is None else (wait.deadline_ns - wait.since_ns) / 1e9,
+        mode=wait.mode,
+    )
+
+
+def stack(frame: FrameType | None, depth: int) -> tuple[findings.Frame, ...]:
+    """Return the innermost ``depth`` frames, outermost first, without ours at either end."""
+    entries: list[findings.Frame] = []
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    while frame is not None and len(entries) < depth:
+        code: CodeType = frame.f_code
+        if not (code.co_filename.startswith(_OURS) or _runs_the_program(code)):
+            line = frame.f_lineno or line_of(code, frame.f_lasti)
+            entries.append(findings.Frame(code.co_filename, line, code.co_name, _source(code.co_filename, line)))
+        frame = frame.f_back
+    return tuple(reversed(entries))
+
+
+def cpu_use() -> dict[int, findings.Cpu]:
+    """Ask psutil how much CPU each thread of this process has used, by native id; empty if it cannot tell."""
+    psutil = sys.modules.get("psutil")
+    if psutil is None:
+        return {}
+    try:
+        return {thread.id: findings.Cpu(thread.user_time, thread.system_time, _state(thread.id)) for thread in psutil.Process().threads()}
+    except Exception:
+        return {}
+
+
+def _party(
+    agent: Agent, wait: Wait | None, victim: bool, frames: dict[int, FrameType], depth: int, cpu: dict[int, findings.Cpu]
+) -> findings.Party:
+    now = time.monotonic_ns()
+    held: Iterable[findings.Hold | None] = [hold_value(hold, now) for hold in agent.holds.copy().values()]
+    return findings.Party(
+        agent=agent_label(agent),
+        name=agent.label(),
+        ident=agent.ident,
+        native_id=agent.native_id,
+        daemon=agent.daemon,
+        alive=not agent.ended,
+        victim=victim,
+        weight=agent.weight,
+        holds=tuple(hold for hold in held if hold is not None),
+        waits_for=None if wait is None else wait_value(wait, now),
+        stack=() if agent.ended else stack(frames.get(agent.ident), depth),
+        cpu=None if agent.ended else cpu.get(agent.native_id),
+    )
+
+
+def _owner_outside(knot: Knot) -> Agent | None:
+    """Return the agent that the last party waits for, if it is not itself in a wait: it has ended."""
+    blockers = knot.edges[-1].blockers
+    if blockers.agents and blockers.agents[0].ended:
+        return blockers.agents[0]
+    return None
+
+
+def _message(knot: Knot, cycle: list[str]) -> str:
+    first = knot.edges[0]
+    if knot.cause == "self":
+        return f"{cycle[0]} waits for {cycle[1]}, which it holds itself"
+    if knot.cause == "orphan":
+        return f"{cycle[-3]} waits for {cycle[-2]}, held by {cycle[-1]}, which has ended"
+    if knot.cause == ASLEEP:
+        return f"nobody is awake: {agent_label(first.agent)} waits for {cycle[1]}" + (
+            f", and {len(knot.edges) - 1} more wait" if len(knot.edges) > 1 else ""
+        )
+    return f"deadlock of {len(knot.edges)}: " + " -> ".join(cycle)
+
+
+def _signature(edge: Edge) -> tuple[str, findings.Site | None]:
+    resource: Any = edge.wait.resource
+    return resource.lock_class, None if edge.wait.code is None else site(edge.wait.code, edge.wait.lasti)
+
+
+def _runs_the_program(code: CodeType) -> bool:
+    """Whether a frame only serves to get a thread or a script going, and says nothing about it."""
+    return code.co_filename.startswith("<frozen runpy") or (code.co_filename == threading.__file__ and code.co_name in _STARTERS)
+
+
+def _source(file: str, line: int) -> str | None:
+    try:
+        return linecache.getline(file, line).strip() or None
+    except Exception:
+        return None
+
+
+def _state(native_id: int) -> str:
+    """Return what the kernel says a thread is doing: /proc/self/task/ID/stat, third field."""
+    try:
+        with open(f"/proc/self/task/{native_id}/stat", "rb") as file:
+            letter = file.read(512).rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return "unknown"
+    return {b"R": "working", b"S": "sleeping", b"D": "blocked in a system call"}.get(letter, "unknown")
