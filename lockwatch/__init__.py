@@ -1,9 +1,11 @@
 """lockwatch, the lock sanitizer for Python: a deadlock raises an error that explains it, instead of hanging.
 
-Three ways in: ``python -m lockwatch run SCRIPT`` runs a program under lockwatch; ``lockwatch.install()`` replaces the locks of
+Three ways in: ``python -m lockwatch run SCRIPT`` runs a program under lockwatch; ``lockwatch.install()``
+    replaces the locks of
 ``threading`` in the program that calls it; ``lockwatch.Lock`` and ``lockwatch.RLock`` are used by name.
 
-Guarantee: importing this package loads nothing else of it and has no side effects; the names below are loaded when they are
+Guarantee: importing this package loads nothing else of it and has no side effects; the names below are loaded
+    when they are
 first used (PEP 562). Cost: under 5 ms.
 """
 

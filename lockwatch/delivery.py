@@ -1,13 +1,14 @@
 """From a finding to those who want to know: the record, the sinks, the callbacks, the log.
 
 Guarantees:
-  * The finding is recorded and given to the built-in sinks (report file, stderr) by the thread that found it, before the
-    victim is woken: whatever the victim does then, it has been said.
-  * User code (callbacks of `on_finding`, logging handlers) runs in the victim's thread, just before the error is raised there,
-    with nothing of ours held. A callback that raises is logged and removed.
+  * The finding is recorded and given to the built-in sinks (report file, stderr) by the thread that found it,
+    before the victim is woken: whatever the victim does then, it has been said.
+  * User code (callbacks of `on_finding`, logging handlers) runs in the victim's thread, just before the error
+    is raised there, with nothing of ours held. A callback that raises is logged and removed.
   * Nothing here raises into the program. An error of our own becomes one finding of kind "internal".
 
-Assumed atomic, with and without the GIL: ``deque.append``, ``list.append``/``remove``/``copy``, one dictionary store.
+Assumed atomic, with and without the GIL: ``deque.append``, ``list.append``/``remove``/``copy``, one
+    dictionary store.
 
 Cost: nothing until there is a finding. The record keeps the last 1,000 and counts the rest.
 """
@@ -53,8 +54,9 @@ def clear() -> None:
 def on_finding(callback: Callback) -> Callable[[], None]:
     """Have ``callback`` called with each finding from now on.
 
-    For a deadlock it is called in the victim's thread just before the error is raised there; it may take as long as it likes,
-    and should not wait for locks of the program, which is stuck. If it raises, that is logged and it is removed.
+    For a deadlock it is called in the victim's thread just before the error is raised there; it may take as
+    long as it likes, and should not wait for locks of the program, which is stuck. If it raises, that is
+    logged and it is removed.
 
     Returns:
         A function that takes the callback out again.
@@ -74,7 +76,10 @@ def on_finding(callback: Callback) -> Callable[[], None]:
 
 
 def add_sink(sink: Callback) -> None:
-    """Have a built-in sink called with each finding, by the thread that made it. It must be quick and take no lock."""
+    """Have a built-in sink called with each finding, by the thread that made it.
+
+    It must be quick and take no lock.
+    """
     _sinks.append(sink)
 
 
@@ -131,7 +136,11 @@ def announce(finding: findings.Finding) -> None:
         except Exception:
             if callback in _callbacks:
                 _callbacks.remove(callback)
-            _log("callback", "error", f"a callback of on_finding failed and was removed:\n{traceback.format_exc()}")
+            _log(
+                "callback",
+                "error",
+                f"a callback of on_finding failed and was removed:\n{traceback.format_exc()}",
+            )
     _log(finding.kind, finding.level, finding.message)
 
 
@@ -184,8 +193,12 @@ def _report(knot: Knot) -> findings.Finding:
 
 
 def _error(finding: object) -> BaseException:
-    if not isinstance(finding, findings.Finding):  # the detecting thread was interrupted before it could say more
-        finding = findings.Finding(kind="deadlock", message="deadlock; its report was interrupted", pid=os.getpid(), time=time.time())
+    if not isinstance(
+        finding, findings.Finding
+    ):  # the detecting thread was interrupted before it could say more
+        finding = findings.Finding(
+            kind="deadlock", message="deadlock; its report was interrupted", pid=os.getpid(), time=time.time()
+        )
         deliver(finding)
     announce(finding)
     return errors.DeadlockError(finding)

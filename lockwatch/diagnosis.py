@@ -1,11 +1,14 @@
 """From a knot to a finding: what the mechanism knows as objects becomes text and numbers.
 
-Guarantees: reads only, takes no lock of ours or the program's, calls no method of a user's object, imports nothing when it is
+Guarantees: reads only, takes no lock of ours or the program's, calls no method of a user's object, imports
+    nothing when it is
 used. What cannot be found out (a frame that moved on, a name, a CPU time) is left out; never an exception.
 
-Assumes: called in the thread that found the knot, while its parties are stuck, so that their stacks stand still.
+Assumes: called in the thread that found the knot, while its parties are stuck, so that their stacks stand
+    still.
 
-Cost: a few milliseconds; reads the source files on the parties' stacks, and asks psutil once if the config says so.
+Cost: a few milliseconds; reads the source files on the parties' stacks, and asks psutil once if the config
+    says so.
 """
 
 import linecache
@@ -34,7 +37,11 @@ def finding_of(knot: Knot) -> findings.Finding:
     frames = sys._current_frames()
     victim = knot.victim if config.current().mode == "raise" else None
     parties = [_party(edge.agent, edge.wait, edge.wait is victim, frames, depth, cpu) for edge in knot.edges]
-    cycle = [label for edge in knot.edges for label in (agent_label(edge.agent), resource_label(edge.wait.resource))]
+    cycle = [
+        label
+        for edge in knot.edges
+        for label in (agent_label(edge.agent), resource_label(edge.wait.resource))
+    ]
     owner = _owner_outside(knot)
     if owner is not None:
         parties.append(_party(owner, None, False, frames, depth, cpu))
@@ -110,7 +117,9 @@ def stack(frame: FrameType | None, depth: int) -> tuple[findings.Frame, ...]:
         code: CodeType = frame.f_code
         if not (code.co_filename.startswith(_OURS) or _runs_the_program(code)):
             line = frame.f_lineno or line_of(code, frame.f_lasti)
-            entries.append(findings.Frame(code.co_filename, line, code.co_name, _source(code.co_filename, line)))
+            entries.append(
+                findings.Frame(code.co_filename, line, code.co_name, _source(code.co_filename, line))
+            )
         frame = frame.f_back
     return tuple(reversed(entries))
 
@@ -121,13 +130,21 @@ def cpu_use() -> dict[int, findings.Cpu]:
     if psutil is None:
         return {}
     try:
-        return {thread.id: findings.Cpu(thread.user_time, thread.system_time, _state(thread.id)) for thread in psutil.Process().threads()}
+        return {
+            thread.id: findings.Cpu(thread.user_time, thread.system_time, _state(thread.id))
+            for thread in psutil.Process().threads()
+        }
     except Exception:
         return {}
 
 
 def _party(
-    agent: Agent, wait: Wait | None, victim: bool, frames: dict[int, FrameType], depth: int, cpu: dict[int, findings.Cpu]
+    agent: Agent,
+    wait: Wait | None,
+    victim: bool,
+    frames: dict[int, FrameType],
+    depth: int,
+    cpu: dict[int, findings.Cpu],
 ) -> findings.Party:
     now = time.monotonic_ns()
     held: Iterable[findings.Hold | None] = [hold_value(hold, now) for hold in agent.holds.copy().values()]
@@ -175,7 +192,9 @@ def _signature(edge: Edge) -> tuple[str, findings.Site | None]:
 
 def _runs_the_program(code: CodeType) -> bool:
     """Whether a frame only serves to get a thread or a script going, and says nothing about it."""
-    return code.co_filename.startswith("<frozen runpy") or (code.co_filename == threading.__file__ and code.co_name in _STARTERS)
+    return code.co_filename.startswith("<frozen runpy") or (
+        code.co_filename == threading.__file__ and code.co_name in _STARTERS
+    )
 
 
 def _source(file: str, line: int) -> str | None:

@@ -1,8 +1,9 @@
 """The live tables: who waits for what, and who holds what, right now.
 
-Modelled on MySQL's ``performance_schema.data_lock_waits`` and ``metadata_locks``. Read without stopping anybody, so a row may
-be gone by the time it is read; each row by itself is consistent. Nothing is recorded for them: the rows are read off the
-agents. Cost: proportional to the number of living threads, waits and holds; names are looked up in the source (cached).
+Modelled on MySQL's ``performance_schema.data_lock_waits`` and ``metadata_locks``. Read without stopping
+anybody, so a row may be gone by the time it is read; each row by itself is consistent. Nothing is recorded
+for them: the rows are read off the agents. Cost: proportional to the number of living threads, waits and
+    holds; names are looked up in the source (cached).
 """
 
 import time
@@ -21,7 +22,8 @@ class WaitRow(NamedTuple):
         agent: Who waits, as "Thread 'worker'".
         ident: The thread's ident.
         waits_for: What it waits for, where and since when.
-        rule: Who could end it: "all" of the blockers, "any" one of them, or "open": anybody; "free": it is ending.
+        rule: Who could end it: "all" of the blockers, "any" one of them, or "open": anybody; "free": it is
+            ending.
         blockers: Who that is; for "open" those known to be concerned.
     """
 

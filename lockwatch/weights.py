@@ -1,7 +1,7 @@
 """Deadlock weights: who is to be spared when a deadlock needs a victim.
 
-The party of a deadlock with the lowest weight gets the error, as with MySQL's and SQL Server's deadlock priorities; among
-equals the one whose wait closed the knot. A thread's weight is 0 until set.
+The party of a deadlock with the lowest weight gets the error, as with MySQL's and SQL Server's deadlock
+priorities; among equals the one whose wait closed the knot. A thread's weight is 0 until set.
 
 Assumed atomic: one attribute store. Cost: none on locks.
 """
@@ -33,7 +33,9 @@ class deadlock_weight:  # noqa: N801 - used like a function: ``with deadlock_wei
         self._before.append(agent.weight)
         agent.weight = self.weight
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         agents.current().weight = self._before.pop()
 
 

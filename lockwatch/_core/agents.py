@@ -1,17 +1,20 @@
 """Agents: who can own and wait. Today threads; tasks get a class beside `Agent` when they join the graph.
 
 Guarantees:
-  * One agent per thread, made the first time that the thread uses a watched lock, never keyed by ``get_ident()``: an ident
-    is given to the next thread as soon as its thread is gone, and with it would go the dead thread's locks.
-  * An agent knows that it has ended: its thread's local storage holds a sentinel whose finalizer says so. That also covers
-    threads that the ``threading`` module does not know of.
+  * One agent per thread, made the first time that the thread uses a watched lock, never keyed by
+    ``get_ident()``: an ident is given to the next thread as soon as its thread is gone, and with it would go
+    the dead thread's locks.
+  * An agent knows that it has ended: its thread's local storage holds a sentinel whose finalizer says so.
+    That also covers threads that the ``threading`` module does not know of.
   * Nothing here keeps a ``Thread`` object alive, or makes one (``threading.current_thread()`` would).
   * After a fork only the forking thread's agent lives; the others are marked `ended` and `lost_in_fork`.
 
-Assumed atomic, with and without the GIL: one store into or pop from `by_ident`; ``dict.copy``; ``setdefault`` in a thread's
+Assumed atomic, with and without the GIL: one store into or pop from `by_ident`; ``dict.copy``; ``setdefault``
+    in a thread's
 own local dictionary (as against a signal handler that registers the same thread).
 
-Cost: `current` is one look-up in thread-local storage; registration walks to the bottom of the stack once per thread.
+Cost: `current` is one look-up in thread-local storage; registration walks to the bottom of the stack once per
+    thread.
 """
 
 from __future__ import annotations
@@ -179,7 +182,9 @@ def current() -> Agent:
 
 def living() -> list[Agent]:
     """Return the agents that can still act or be stuck: those of the living threads, less our own."""
-    return [agent for agent in by_ident.copy().values() if not agent.ended and agent.ident not in internal_idents]
+    return [
+        agent for agent in by_ident.copy().values() if not agent.ended and agent.ident not in internal_idents
+    ]
 
 
 def mark_internal() -> None:
@@ -229,4 +234,6 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_remember_agents, after_in_parent=_forget_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_remember_agents, after_in_parent=_forget_fork, after_in_child=_after_fork_in_child
+    )

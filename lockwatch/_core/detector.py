@@ -1,16 +1,18 @@
 """From waits to deadlocks: the search, the validation, the victim.
 
-Guarantee: a knot is answered only if every party of it was in its wait, without verdict and without deadline, at one and the
-same moment, and none of the resources could be let go by anybody else (DESIGN section 4). Nothing is locked: the graph is
-read twice, and what stood unchanged in both readings stood at every moment in between (each wait and each hold is an object
-of its own, so nothing can be taken away and given back unnoticed).
+Guarantee: a knot is answered only if every party of it was in its wait, without verdict and without deadline,
+    at one and the
+same moment, and none of the resources could be let go by anybody else (DESIGN section 4). Nothing is locked:
+the graph is read twice, and what stood unchanged in both readings stood at every moment in between (each wait
+and each hold is an object of its own, so nothing can be taken away and given back unnoticed).
 
-Sources. Block-time search by the waiter itself, after it has published its wait: MySQL's MDL (``find_deadlock``) and
-deloxide. Single-blocker chains first: the pointer chase of InnoDB's out-degree-one graph. Everything else: graph reduction
-(Holt, "Some Deadlock Properties of Computer Systems", 1972) in `lockwatch._core.reduction`; with open waits it is Go's
-``checkdead``. Victim by weight: MySQL and SQL Server.
+Sources. Block-time search by the waiter itself, after it has published its wait: MySQL's MDL
+(``find_deadlock``) and deloxide. Single-blocker chains first: the pointer chase of InnoDB's out-degree-one
+graph. Everything else: graph reduction (Holt, "Some Deadlock Properties of Computer Systems", 1972) in
+`lockwatch._core.reduction`; with open waits it is Go's ``checkdead``. Victim by weight: MySQL and SQL Server.
 
-Cost: the chase is linear in the length of the chain and independent of how many other agents and locks there are.
+Cost: the chase is linear in the length of the chain and independent of how many other agents and locks there
+    are.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lockwatch._core.agents import Agent
     from lockwatch._core.waits import Wait
+
 
 def check(wait: Wait) -> Knot | None:
     """Look for a deadlock that ``wait`` is in or leads to. Looks only; `settle` acts.
@@ -73,10 +76,11 @@ _claims: dict[int, object] = {}
 
 
 def block(wait: Wait) -> None:
-    """Look for deadlocks that ``wait`` closes and settle them, until there is none or ``wait`` itself has its verdict.
+    """Look for deadlocks that ``wait`` closes and settle them, until there is none or ``wait`` itself has its
+    verdict.
 
-    Called by the agent about to sleep, after it has published its wait. Never raises for an error of ours: the detector then
-    says so once and stays silent for that wait.
+    Called by the agent about to sleep, after it has published its wait. Never raises for an error of ours:
+    the detector then says so once and stays silent for that wait.
     """
     try:
         while not wait.slot:
@@ -91,7 +95,8 @@ def settle(knot: Knot) -> bool:
     """Report ``knot`` and give its victim the verdict.
 
     Returns:
-        Whether to search again: a victim was told, and there may be another knot. False if somebody else has this knot in
+        Whether to search again: a victim was told, and there may be another knot. False if somebody else has
+            this knot in
         hand, if deadlocks are only observed, or if it has dissolved.
     """
     token = object()
@@ -125,7 +130,10 @@ def _tell(knot: Knot) -> bool:
 
 
 def _forget_claims() -> None:
-    """Drop the claims of knots that are gone. They are few: one for each deadlock that is being looked at or was left alone."""
+    """Drop the claims of knots that are gone.
+
+    They are few: one for each deadlock that is being looked at or was left alone.
+    """
     if _claims:
         waiting = {wait.serial for agent in agents.living() for wait in agent.waits}
         for serial in list(_claims.copy()):

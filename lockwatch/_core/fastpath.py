@@ -1,23 +1,27 @@
 """The uncontended lock: one compare-and-swap, a few stores, and never a look at the wait-for graph.
 
-This is the only module that chooses between the C twin and the Python one; today there is the Python one, below, which
-also is the reference for the behaviour of the other.
+This is the only module that chooses between the C twin and the Python one; today there is the Python one,
+below, which also is the reference for the behaviour of the other.
 
 Representation. ``_state`` is a dictionary that is empty while the lock is free and maps `OWNED` to the `hold
-<lockwatch._core.holds>` of its owner while it is not. Acquiring is ``_state.setdefault(OWNED, hold) is hold``: one C call, so
-it is a compare-and-swap with the GIL (no switch inside it: the key is a small int, no Python code runs) and without it (the
-dictionary's own critical section); and since the hold names owner, place and time, they are published in that very step.
-That matters for exceptions, too: if one arrives right after the call, the state says whether we own the lock, where the
-result of a ``lock.acquire(False)`` would be lost. Releasing is ``_state.pop(OWNED)``.
+<lockwatch._core.holds>` of its owner while it is not. Acquiring is ``_state.setdefault(OWNED, hold) is
+hold``: one C call, so it is a compare-and-swap with the GIL (no switch inside it: the key is a small int, no
+Python code runs) and without it (the dictionary's own critical section); and since the hold names owner,
+place and time, they are published in that very step. That matters for exceptions, too: if one arrives right
+after the call, the state says whether we own the lock, where the result of a ``lock.acquire(False)`` would be
+lost. Releasing is ``_state.pop(OWNED)``.
 
 Invariants (numbers are repeated in `lockwatch._core.mutex`):
-  F1  Whoever takes the hold out of ``_state`` then looks at ``_queue``, and wakes its head if there is one. A waiter puts
-      itself into ``_queue`` first and looks at ``_state`` then. So one of the two sees the other: no lost wake-up.
+  F1  Whoever takes the hold out of ``_state`` then looks at ``_queue``, and wakes its head if there is one. A
+      waiter puts itself into ``_queue`` first and looks at ``_state`` then. So one of the two sees the other:
+      no lost wake-up.
   F2  The owner's table of holds lists the lock by its number while the owner is in its critical section.
-  F3  An acquire that fails by an exception leaves the lock as it was; a release that is interrupted is completed first. (What
-      no Python code can guard is the first instruction of ``__exit__``, where a signal handler may raise; the C twin can.)
+  F3  An acquire that fails by an exception leaves the lock as it was; a release that is interrupted is
+      completed first. (What no Python code can guard is the first instruction of ``__exit__``, where a signal
+      handler may raise; the C twin can.)
 
-Cost: measured in ``benchmarks``; the parts are thread-local look-up, ``sys._getframe``, monotonic clock, one tuple, two
+Cost: measured in ``benchmarks``; the parts are thread-local look-up, ``sys._getframe``, monotonic clock, one
+    tuple, two
 dictionary stores.
 """
 
@@ -30,15 +34,25 @@ from weakref import ref
 
 from lockwatch._core import agents
 from lockwatch._core.agents import _local
-from lockwatch._core.mutex import OWNED, acquire_slow, check_timeout, may_keep, release_slow, wake_next
+from lockwatch._core.mutex import (
+    OWNED,
+    acquire_slow,
+    check_timeout,
+    forget_waits,
+    may_keep,
+    release_slow,
+    wake_next,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, TracebackType
     from typing import Any
 
+    from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
     from lockwatch._core.mutex import Waiter
+    from lockwatch._core.waits import Blockers, Wait
 
 _getframe = sys._getframe
 _register = agents._register
@@ -100,6 +114,26 @@ class MutexBase:
         """Return whether somebody owns the lock."""
         return OWNED in self._state
 
+    def blockers(self, wait: Wait, /) -> Blockers:
+        """Say who could end ``wait``: policy, so the subclasses answer."""
+        raise NotImplementedError
+
+    def reconsider(self, wait: Wait, /) -> None:
+        """Decide, when the time to look again has come, whether the waiter may go on hoping; asked by the waiter."""
+        wait.recheck_ns = None
+        wait.hope = False
+
+    def forget_waits(self, survivor: Agent, /) -> None:
+        """Drop all waiters but one agent's, in the child after a fork."""
+        forget_waits(self, survivor)
+
+    def _undo(self, hold: Hold) -> None:
+        """F3: an exception came while we took the lock; nobody was told that we have it."""
+        if self._state.get(OWNED) is hold:
+            if hold[0].holds.get(self._key) is hold:
+                del hold[0].holds[self._key]
+            release_slow(self, hold)
+
     def _refuse_release(self, hold: Hold | None) -> None:
         """Raise the error for a release that is not the caller's to make; ``hold`` is the present owner's, if any."""
         raise NotImplementedError
@@ -125,7 +159,8 @@ class PlainMutex(MutexBase):
             True if the lock was taken, False if not (``blocking=False``, or the time was up).
 
         Raises:
-            DeadlockError: Waiting would never end, and this thread is the victim. A wait with a time-out never raises it.
+            DeadlockError: Waiting would never end, and this thread is the victim. A wait with a time-out
+                never raises it.
             ValueError, OverflowError, TypeError: Bad arguments, as for ``threading.Lock.acquire``.
         """
         if timeout != -1 or blocking is not True:
@@ -179,13 +214,6 @@ class PlainMutex(MutexBase):
             return False
         return acquire_slow(self, hold, timeout_ns)
 
-    def _undo(self, hold: Hold) -> None:
-        """F3: an exception came while we took the lock; nobody was told that we have it."""
-        if self._state.get(OWNED) is hold:
-            if hold[0].holds.get(self._key) is hold:
-                del hold[0].holds[self._key]
-            release_slow(self, hold)
-
     def release(self) -> None:
         """Let go of the lock, whichever thread took it.
 
@@ -217,7 +245,11 @@ class PlainMutex(MutexBase):
             raise
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
     ) -> None:
         hold = None
         try:
@@ -261,7 +293,8 @@ class RecursiveMutex(MutexBase):
             True if the lock was taken, False if not (``blocking=False``, or the time was up).
 
         Raises:
-            DeadlockError: Waiting would never end, and this thread is the victim. A wait with a time-out never raises it.
+            DeadlockError: Waiting would never end, and this thread is the victim. A wait with a time-out
+                never raises it.
             ValueError, OverflowError, TypeError: Bad arguments, as for ``threading.RLock.acquire``.
         """
         if timeout != -1 or blocking is not True:
@@ -330,14 +363,12 @@ class RecursiveMutex(MutexBase):
             return False
         return acquire_slow(self, hold, timeout_ns)
 
-    _undo = PlainMutex._undo
-
     def release(self) -> None:
         """Let go of one level of the lock; the last one frees it.
 
         Raises:
-            MisuseError: The lock is not held by this thread (a RuntimeError, as from ``threading.RLock``). The message names
-                the owner and where it took the lock.
+            MisuseError: The lock is not held by this thread (a RuntimeError, as from ``threading.RLock``).
+                The message names the owner and where it took the lock.
         """
         hold = None
         try:
@@ -365,6 +396,10 @@ class RecursiveMutex(MutexBase):
             raise
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
     ) -> None:
         self.release()

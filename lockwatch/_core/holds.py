@@ -1,11 +1,14 @@
 """The hold: one agent's ownership of one lock, from acquire to release.
 
-A hold is a plain tuple, because it is made on the fast path and *is* the value that the compare-and-swap stores: whoever
-reads a lock's state sees the owner, the place and the time together, never half of them (DESIGN section 3, "one
-compare-and-swap and a few stores"). A tuple made for one acquisition is never used for another, so the identity of the
-tuple is the hold's serial number: the same object seen twice means that nobody released the lock in between (no ABA).
+A hold is a plain tuple, because it is made on the fast path and *is* the value that the compare-and-swap
+stores: whoever reads a lock's state sees the owner, the place and the time together, never half of them
+    (DESIGN section 3, "one
+compare-and-swap and a few stores"). A tuple made for one acquisition is never used for another, so the
+identity of the tuple is the hold's serial number: the same object seen twice means that nobody released the
+lock in between (no ABA).
 
-The lock stands in it as a weak reference: an agent's table of holds must not keep a lock alive that the program dropped.
+The lock stands in it as a weak reference: an agent's table of holds must not keep a lock alive that the
+    program dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    # (agent, weak reference to the lock, code object, index of the instruction, monotonic ns, True for `with`[, parker])
+    # (agent, weak reference to the lock, code object, index of the instruction, monotonic ns, True for
+    # `with`[, parker])
     Hold: TypeAlias = tuple[Any, ...]
 else:
     Hold = tuple

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lockwatch._core.detector import Knot
+    from lockwatch._core.knots import Knot
 
 
 def _report(knot: Knot) -> object:

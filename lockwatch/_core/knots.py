@@ -43,9 +43,10 @@ class Knot:
 
     Attributes:
         cause: CYCLE, SELF, ORPHAN or ASLEEP.
-        edges: The parties in the order in which they wait for each other: each one's blocker is the next one's agent, and the
-            last one's is the first, the ended owner, or nobody.
-        serial: The number of the newest wait of the knot: the one that closed it. Two agents that find one knot agree on it.
+        edges: The parties in the order in which they wait for each other: each one's blocker is the next
+            one's agent, and the last one's is the first, the ended owner, or nobody.
+        serial: The number of the newest wait of the knot: the one that closed it. Two agents that find one
+            knot agree on it.
         victim: Whose wait is to be ended by the error; None if none can be.
     """
 
@@ -61,7 +62,8 @@ class Knot:
 def _choose_victim(cause: str, edges: tuple[Edge, ...]) -> Wait | None:
     """Pick the lightest party; of equals the newest wait, which closed the knot.
 
-    Of agents that are asleep those in open waits come first (the others merely wait for them), non-daemon before daemon.
+    Of agents that are asleep those in open waits come first (the others merely wait for them), non-daemon
+    before daemon.
     """
     candidates = [edge for edge in edges if edge.wait.raises]
     if not candidates:

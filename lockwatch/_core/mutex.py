@@ -1,60 +1,64 @@
 """The mutex under contention: Go's ``sync.Mutex``, for locks that have an owner.
 
-Source: Go 1.27 ``internal/sync/mutex.go`` and ``runtime/sema.go``; the numbers of the rules below are those of its state
-machine as we keep it. What differs from Go, and why, stands at the end.
+Source: Go 1.27 ``internal/sync/mutex.go`` and ``runtime/sema.go``. What differs from Go, and why, stands at
+the end.
 
 Modes
-  normal      A release frees the lock and wakes the head of the queue, which then competes with whoever comes along. The
-              one that is running usually wins (*barging*): much better throughput, since no switch is needed between two
-              owners.
-  starvation  Entered by a waiter that has waited longer than the threshold (1 ms). A release hands the lock to the head of
-              the queue without ever freeing it, in FIFO order; newcomers don't try, they queue at the tail. Left by a
-              waiter that gets the lock and is the last one, or has waited no longer than the threshold.
+  normal      A release frees the lock and wakes the head of the queue, which then competes with whoever comes
+              along. The one that is running usually wins (*barging*): much better throughput, since no switch
+              is needed between two owners.
+  starvation  Entered by a waiter that has waited longer than the threshold (1 ms). A release hands the lock
+              to the head of the queue without ever freeing it, in FIFO order; newcomers don't try, they queue
+              at the tail. Left by a waiter that gets the lock and is the last one, or has waited no longer
+              than the threshold.
 
-State table (``_state`` is empty or holds a hold; ``_queue`` holds the waiters; ``_starving`` the mode):
+State table (``_state`` is empty or holds a hold; ``_queue`` holds the waiters; ``_starving`` is the mode):
 
-  _state    _queue    _starving  meaning                         who acts next
-  --------  --------  ---------  ------------------------------  --------------------------------------------------
-  empty     empty     False      free                            anyone, by compare-and-swap (fast path)
-  owned     empty     False      held, nobody waits              the owner: release by a pop (fast path)
-  owned     waiters   False      held, normal mode               the owner: pop, then unpark the head
-  empty     waiters   False      freed, the head is awake        the head and any newcomer, by compare-and-swap
-  owned     waiters   True       held, starvation mode           the owner: grants the head and stores its hold
-  owned     waiters   True       granted: the hold is the        the granted waiter: leaves the queue and runs
-                                 head's, its verdict GRANTED
-  empty     waiters   True       freed since the head could not  the head, and nobody else: a newcomer that wins gives
-                                 be granted (main thread)        the lock on (M5)
-  any       empty     True       the mode was not left in time   the next waiter to get the lock leaves it
+  _state  _queue   _starving  meaning                   who acts next
+  ------  -------  ---------  ------------------------  ---------------------------------------------------
+  empty   empty    False      free                      anyone, by compare-and-swap (fast path)
+  owned   empty    False      held, nobody waits        the owner: release by a pop (fast path)
+  owned   waiters  False      held, normal mode         the owner: pop, then unpark the head
+  empty   waiters  False      freed, the head is awake  the head and any newcomer, by compare-and-swap
+  owned   waiters  True       held, starvation mode     the owner: grants the head, stores the head's hold
+  owned   waiters  True       granted: it is the hold   the granted waiter: leaves the queue and runs
+                              of a GRANTED waiter
+  empty   waiters  True       freed, as the head could  the head, or the one behind it; a newcomer that
+                              not be granted: it is in  wins gives the lock on (M5)
+                              the main thread
+  any     empty    True       mode not left in time     the next waiter that gets the lock leaves it
 
 Invariants
-  M1  A waiter is in ``_queue`` before it looks at ``_state`` for the last time before it parks. Whoever takes the hold out
-      of ``_state`` looks at ``_queue`` afterwards (F1). So a waiter never sleeps beside a free lock that nobody is awake
-      to take.
-  M2  A waiter stays in ``_queue``, at its place, while it competes; so one that is woken and loses parks again at the head
-      with its clock running on (Go's LIFO re-queue), and a second release that finds it woken does nothing more (its
-      permit is there already: Go's *woken* bit).
+  M1  A waiter is in ``_queue`` before it looks at ``_state`` for the last time before it parks. Whoever takes
+      the hold out of ``_state`` looks at ``_queue`` afterwards (F1). So a waiter never sleeps beside a free
+      lock that nobody is awake to take.
+  M2  A waiter stays in ``_queue``, at its place, while it competes; so one that is woken and loses parks
+      again at the head with its clock running on (Go's LIFO re-queue), and a second release that finds it
+      woken does nothing more (its permit is there already: Go's *woken* bit).
   M3  A waiter that leaves ``_queue`` without the lock passes the wake-up on that it may have swallowed.
-  M4  A grant is: claim the head's verdict, store its hold over one's own, unpark it. Only the owner grants, so a claim that
-      was not followed up (an exception came between) is its own, and is completed when the release is run again.
-  M5  In starvation mode nobody overtakes: a newcomer that wins the compare-and-swap in the instant in which the mode
-      changes gives the lock on.
-  M6  ``_starving`` is set before ``_state`` is looked at again; so either the releaser sees the mode, or the waiter sees
-      the free lock.
+  M4  A grant is: claim the head's verdict, store its hold over one's own, unpark it. Only the owner grants,
+      so a claim that was not followed up (an exception came between) is its own, and is completed when the
+      release is run again.
+  M5  In starvation mode nobody overtakes: a newcomer that wins the compare-and-swap in the instant in which
+      the mode changes gives the lock on.
+  M6  ``_starving`` is set before ``_state`` is looked at again; so either the releaser sees the mode, or the
+      waiter sees the free lock.
   M7  Every clean-up can be run twice. It is run again if an exception interrupts it.
-  M8  A wait whose frame is suspended, by a signal handler or finalizer of the same thread that itself comes to wait, *gives
-      way*: it leaves the queue, what it had been granted goes on to the next, and it queues again at the head when its
-      frame runs on. No thread waits for a frame that cannot run.
+  M8  A wait whose frame is suspended, by a signal handler or finalizer of the same thread that itself comes
+      to wait, *gives way*: it leaves the queue, what it had been granted goes on to the next, and it queues
+      again at the head when its frame runs on. No thread waits for a frame that cannot run.
 
-Each line below touches the shared state at most once, so that the test that walks all interleavings line by line covers
-what threads can do. Assumed atomic, with and without the GIL: see `lockwatch._core.waits`, and the dictionary operations
-named in `lockwatch._core.fastpath`.
+Each line below touches the shared state at most once, so that the test that walks all interleavings line by
+line covers what threads can do. Assumed atomic, with and without the GIL: see `lockwatch._core.waits`, and
+the dictionary operations named in `lockwatch._core.fastpath`.
 
-Differences from Go. (1) Rule 3, spinning, is left out: under a GIL it only delays the owner; it belongs to the C twin on
-free-threaded builds. (2) Go removes a waiter when it wakes it and pushes it to the front when it loses; we leave it where it
-is, which is the same order (M2). (3) Go has no time-outs, victims or exceptions: they are M3 and M7. (4) The main thread is
-not granted a lock while the program has signal handlers of its own, but woken together with the next waiter: a handler could
-be running on top of its wait, and a lock granted to it would be held by a frame that does not run. (5) There is no queue
-shared by many locks: each has its own list.
+Differences from Go. (1) Rule 3, spinning, is left out: under a GIL it only delays the owner; it belongs to
+the C twin on free-threaded builds. (2) Go removes a waiter when it wakes it and pushes it to the front when
+it loses; we leave it where it is, which is the same order (M2). (3) Go has no time-outs, victims or
+exceptions: they are M3 and M7. (4) The main thread is not granted a lock while the program has signal
+handlers of its own, but woken together with the next waiter: a handler could be running on top of its wait,
+and a lock granted to it would be held by a frame that does not run. (5) There is no queue shared by many
+locks: each has its own list.
 """
 
 from __future__ import annotations
@@ -66,7 +70,17 @@ from lockwatch._core import detector, hooks, parking, settings
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER, SINCE, is_waiters
 from lockwatch._core.originals import TIMEOUT_MAX
 from lockwatch._core.signals import may_run_handler
-from lockwatch._core.waits import GRANTED, INTERRUPTED, SUSPENDED, TIMED_OUT, VERDICT, Victim, Wait, publish, withdraw
+from lockwatch._core.waits import (
+    GRANTED,
+    INTERRUPTED,
+    SUSPENDED,
+    TIMED_OUT,
+    VERDICT,
+    Victim,
+    Wait,
+    publish,
+    withdraw,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +119,8 @@ class Waiter(Wait):
         parking.unpark(self.parker)
 
     def give_way(self) -> None:
-        """Leave the queue and pass on what was granted, while the waiting frame is suspended under another of its thread (M8).
+        """Leave the queue and pass on what was granted, while the waiting frame is suspended under another of
+        its thread (M8).
 
         The permit that is left makes the frame look again, and queue again, as soon as it runs on.
         """
@@ -136,7 +151,8 @@ def acquire_slow(lock: MutexBase, hold: Hold, timeout_ns: int | None) -> bool:
 
     Raises:
         DeadlockError: The agent is the victim of a deadlock (what `hooks.error` makes of it).
-        BaseException: Whatever a signal handler raised; the lock is not taken then, and no waiter is left behind (M3, M7).
+        BaseException: Whatever a signal handler raised; the lock is not taken then, and no waiter is left
+            behind (M3, M7).
     """
     me: Agent = hold[AGENT]
     waiter = Waiter(lock, hold, None if timeout_ns is None else hold[SINCE] + timeout_ns)
@@ -174,8 +190,7 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
             if is_waiters(now, parker):
                 if woken or not lock._starving or waiter.slot or _in_turn(queue, waiter):
                     withdraw(waiter)
-                    now = state.get(OWNED)
-                    if is_waiters(now, parker):
+                    if is_waiters(state.get(OWNED), parker):
                         return _own(lock, waiter)
                     publish(waiter)  # M8: it was taken away again
                 else:
@@ -188,7 +203,7 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
             look = True
             detector.block(waiter)
         elif waiter.recheck_ns is not None and monotonic_ns() >= waiter.recheck_ns:
-            waiter.recheck_ns = None
+            lock.reconsider(waiter)
             detector.block(waiter)
         verdict = waiter.slot.get(VERDICT)
         if isinstance(verdict, Victim):
@@ -279,9 +294,11 @@ def _leave(lock: MutexBase, waiter: Waiter) -> None:
 
 
 def release_slow(lock: MutexBase, hold: Hold) -> None:
-    """Let go of ``lock``, whose hold ``hold`` is (or was: then only the next waiter is woken), and serve its queue.
+    """Let go of ``lock``, whose hold ``hold`` is (or was: then only the next waiter is woken), and serve its
+    queue.
 
-    In starvation mode the caller also gives up its time slice, so that the new owner runs at once (Go issue 33747).
+    In starvation mode the caller also gives up its time slice, so that the new owner runs at once (Go issue
+    33747).
     """
     try:
         _pass_on(lock, hold)
@@ -317,7 +334,8 @@ def _grantable(waiter: Waiter) -> bool:
 
 
 def wake_next(lock: MutexBase) -> None:
-    """Wake whoever is to move next: the one that was granted the lock, or, if it is free, the head of the queue.
+    """Wake whoever is to move next: the one that was granted the lock, or, if it is free, the head of the
+    queue.
 
     The main thread may be running a signal handler on top of its wait; so the one behind it is woken, too.
     """
@@ -379,7 +397,7 @@ def check_timeout(blocking: Any, timeout: Any) -> int | None:
         raise ValueError("timeout value must be a non-negative number")
     if timeout > TIMEOUT_MAX:
         raise OverflowError("timeout value is too large")
-    return ceil(timeout * 1e9)
+    return int(ceil(timeout * 1e9))
 
 
 def _number(timeout: Any) -> float:

@@ -1,9 +1,11 @@
 """The unpatched primitives, captured once, before anything is replaced.
 
-Guarantee: whatever ``lockwatch.install()`` (or another tool that came later) puts into ``threading``, our own code keeps
+Guarantee: whatever ``lockwatch.install()`` (or another tool that came later) puts into ``threading``, our own
+    code keeps
 using these objects, so that lockwatch never watches or blocks on its own locks.
 
-Assumption: this module is imported before ``install()`` replaces anything; ``lockwatch.patch`` imports it first.
+Assumption: this module is imported before ``install()`` replaces anything; ``lockwatch.patch`` imports it
+    first.
 
 Cost: attribute look-ups at import, nothing later.
 """

@@ -1,10 +1,12 @@
 """Put one waiter to sleep and wake it: the only place where threads (and, later, tasks) differ.
 
-A parker is a raw lock that is held while there is no permit, as in LockSupport of java.util.concurrent: `unpark` makes the
-one permit available (a second one is lost, not added up), `park` takes it or sleeps until it comes. Each wait has a parker
-of its own, since a signal handler may run, and wait, inside the wait that it interrupted.
+A parker is a raw lock that is held while there is no permit, as in LockSupport of java.util.concurrent:
+`unpark` makes the one permit available (a second one is lost, not added up), `park` takes it or sleeps until
+it comes. Each wait has a parker of its own, since a signal handler may run, and wait, inside the wait that it
+interrupted.
 
-Assumed atomic, with and without the GIL: ``acquire`` and ``release`` of a raw lock. `unpark` is one such call, so an
+Assumed atomic, with and without the GIL: ``acquire`` and ``release`` of a raw lock. `unpark` is one such
+    call, so an
 exception or a re-entering handler finds it done or not done, never half done.
 """
 
@@ -29,8 +31,8 @@ def new_parker() -> LockType:
 def park(parker: LockType, timeout_ns: int | None) -> bool:
     """Sleep until there is a permit and take it; at most ``timeout_ns`` nanoseconds (None: for ever).
 
-    Signals interrupt it in the main thread as they do ``threading.Lock.acquire``: their handlers run, and what a handler
-    raises comes out of here.
+    Signals interrupt it in the main thread as they do ``threading.Lock.acquire``: their handlers run, and
+    what a handler raises comes out of here.
 
     Returns:
         True if the permit was taken, False if the time was up.

@@ -1,10 +1,13 @@
 """Graph reduction: which agents can never act again, when waits have several possible enders or open ones.
 
-Source: Holt 1972. Mark every agent that may act; repeat: an agent whose blockers let it go (ALL: all are marked; ANY: one is;
-OPEN: anybody at all is) is marked. Who stays unmarked is deadlocked. With OPEN waits this is Go's ``checkdead``: they end only
+Source: Holt 1972. Mark every agent that may act; repeat: an agent whose blockers let it go (ALL: all are
+    marked; ANY: one is;
+OPEN: anybody at all is) is marked. Who stays unmarked is deadlocked. With OPEN waits this is Go's
+    ``checkdead``: they end only
 if somebody is awake, and everything that DESIGN section 4 says may act counts as awake.
 
-Each edge is looked at once (a count of what is still missing per agent, and the reverse edges): linear in agents and edges.
+Each edge is looked at once (a count of what is still missing per agent, and the reverse edges): linear in
+agents and edges.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ _PATIENCE = 20
 def reduce(wait: Wait) -> Knot | None:
     """Find the knot that ``wait`` is in or leads to, or None.
 
-    Cost: one pass over the living agents; under 100 ms for 10,000 of them. Asking the system for threads that Python does not
+    Cost: one pass over the living agents; under 100 ms for 10,000 of them. Asking the system for threads that
+        Python does not
     know of happens only when no agent is awake.
     """
     edges: dict[Agent, Edge] = {}
@@ -134,7 +138,8 @@ def trace(agent: Agent, stuck: dict[Agent, Edge]) -> Knot:
 def someone_else_may_act(stuck: dict[Agent, Edge]) -> bool:
     """Whether somebody who is not an agent could end an open wait.
 
-    That is: a Python thread that never used a watched lock, a signal handler that may run in a main thread that waits, or a
+    That is: a Python thread that never used a watched lock, a signal handler that may run in a main thread
+        that waits, or a
     thread that is not Python's (unless those are to be ignored).
     """
     everyone = set(sys._current_frames())
@@ -147,7 +152,10 @@ def someone_else_may_act(stuck: dict[Agent, Edge]) -> bool:
 
 
 def _foreign_threads() -> bool:
-    """Whether this process has threads that Python does not know of. One that is just ending gets a moment to be gone."""
+    """Whether this process has threads that Python does not know of.
+
+    One that is just ending gets a moment to be gone.
+    """
     for _ in range(_PATIENCE):
         if _native_threads() <= len(sys._current_frames()):
             return False

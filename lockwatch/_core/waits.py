@@ -1,11 +1,12 @@
-"""Waits: the edges from agents to what they wait for, and what a resource answers when asked who could end one.
+"""Waits: the edges from agents to what they wait for, and what a resource answers when asked who could end
+one.
 
-A wait is published in its agent's own table (`Agent.waits`, innermost last: a signal handler can wait inside a wait) before
-anyone looks for a deadlock, so the last of several agents to close a knot always sees all of it. Nothing is kept anywhere
-else: with no agent blocked, the wait-for graph is empty.
+A wait is published in its agent's own table (`Agent.waits`, innermost last: a signal handler can wait inside
+a wait) before anyone looks for a deadlock, so the last of several agents to close a knot always sees all of
+it. Nothing is kept anywhere else: with no agent blocked, the wait-for graph is empty.
 
-The *verdict* of a wait (MySQL's GRANTED, VICTIM, TIMEOUT, KILLED) is claimed once, by ``slot.setdefault(VERDICT, ...)``;
-whoever loses the claim does as the winner said.
+The *verdict* of a wait (MySQL's GRANTED, VICTIM, TIMEOUT, KILLED) is claimed once, by
+``slot.setdefault(VERDICT, ...)``; whoever loses the claim does as the winner said.
 
 Assumed atomic, with and without the GIL: ``list.append``, ``list.remove`` of objects compared by identity,
 ``dict.setdefault`` with a small int as key, one attribute store.
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
         """Anything that can be waited for."""
 
         def blockers(self, wait: Wait, /) -> Blockers:
-            """Say who could end this wait. Reads only; may be asked by any thread, at any time, more than once."""
+            """Say who could end this wait.
+
+            Reads only; may be asked by any thread, at any time, more than once.
+            """
             ...
 
         def forget_waits(self, survivor: Agent, /) -> None:
@@ -66,7 +70,8 @@ class Blockers:
     Attributes:
         rule: FREE, ALL, ANY or OPEN.
         agents: The agents concerned; for OPEN those that the report should name, which decide nothing.
-        evidence: What this answer was read off (a hold, say); the answer stands as long as asking again gives the same object.
+        evidence: What this answer was read off (a hold, say); the answer stands as long as asking again gives
+            the same object.
     """
 
     __slots__ = ("agents", "evidence", "rule")
@@ -98,12 +103,27 @@ class Wait:
         code, lasti: Where: the code object and the instruction of the caller.
         serial: Its number; later waits have higher ones.
         slot: Holds the verdict once there is one.
+        hope: True while a wait that looks hopeless has a grace; False once that is over; None before it was asked for.
         recheck_ns: When the waiter itself is to look again (a grace runs out), or None.
         raises: Whether its agent can be given an error; False for the wait at interpreter exit.
         open_seen: Whether its resource has ever said OPEN: such a wait is looked at again when an agent ends.
     """
 
-    __slots__ = ("agent", "code", "deadline_ns", "lasti", "mode", "open_seen", "raises", "recheck_ns", "resource", "serial", "since_ns", "slot")
+    __slots__ = (
+        "agent",
+        "code",
+        "deadline_ns",
+        "hope",
+        "lasti",
+        "mode",
+        "open_seen",
+        "raises",
+        "recheck_ns",
+        "resource",
+        "serial",
+        "since_ns",
+        "slot",
+    )
 
     def __init__(
         self,
@@ -124,12 +144,16 @@ class Wait:
         self.lasti = lasti
         self.serial = next(_serials)
         self.slot: dict[int, Any] = {}
+        self.hope: bool | None = None
         self.recheck_ns: int | None = None
         self.raises = True
         self.open_seen = False
 
     def wake(self) -> None:
-        """Wake the agent, to read its verdict. A wait that cannot be woken leaves this empty and has ``raises`` False."""
+        """Wake the agent, to read its verdict.
+
+        A wait that cannot be woken leaves this empty and has ``raises`` False.
+        """
 
     def give_way(self) -> None:
         """Make room while the frame that waits is suspended under a signal handler or finalizer that waits itself."""

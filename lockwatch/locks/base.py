@@ -1,28 +1,32 @@
 """What all our locks have in common beside the mechanism: identity, refusals, statistics, the fork protocol.
 
-Guarantee: a lock is never copied or pickled by accident (Go's ``vet copylocks``): two copies would protect nothing.
+Guarantee: a lock is never copied or pickled by accident (Go's ``vet copylocks``): two copies would protect
+    nothing.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lockwatch._core.fastpath import MutexBase
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER
-from lockwatch._core.mutex import OWNED, forget_waits, reset
+from lockwatch._core.mutex import OWNED, reset
 from lockwatch.errors import CopyError
 from lockwatch.naming import lock_name, site
 
 if TYPE_CHECKING:
-    from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
 
-_MACHINERY = frozenset({"threading", "queue", "_pyrepl", "concurrent.futures._base", "concurrent.futures.thread", "logging"})
+_MACHINERY = frozenset(
+    {"threading", "queue", "_pyrepl", "concurrent.futures._base", "concurrent.futures.thread", "logging"}
+)
 """Modules that make locks on behalf of their callers: their caller is the better creation site."""
 
 
-class LockStatistics(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LockStatistics:
     """What a lock has been through; a snapshot.
 
     Attributes:
@@ -82,7 +86,10 @@ class WatchedLock(MutexBase):
         return 1 if OWNED in self._state else 0
 
     def statistics(self) -> LockStatistics:
-        """Return a snapshot of the lock's counters and present state. Nothing is locked for it, so it may be a mixed one."""
+        """Return a snapshot of the lock's counters and present state.
+
+        Nothing is locked for it, so it may be a mixed one.
+        """
         hold = self._owner()
         return LockStatistics(
             None if hold is None else hold[AGENT].label(),
@@ -93,10 +100,6 @@ class WatchedLock(MutexBase):
             self._contended,
             self._handoffs,
         )
-
-    def forget_waits(self, survivor: Agent, /) -> None:
-        """Drop all waiters but one agent's, in the child after a fork."""
-        forget_waits(self, survivor)
 
     def _at_fork_reinit(self) -> None:
         """Make the lock free, whoever held it; the standard library calls this in the child after a fork."""
@@ -146,8 +149,12 @@ class WatchedLock(MutexBase):
             if hold is None:
                 assert not queue, "M1: the lock is free, and waiters sleep"
             else:
-                assert hold[AGENT].ended or hold[AGENT].holds.get(self._key) is hold, "F2: the owner does not list the lock"
-                assert len(hold) <= PARKER or all(waiter.parker is not hold[PARKER] for waiter in queue), "the owner still waits"
+                assert hold[AGENT].ended or hold[AGENT].holds.get(self._key) is hold, (
+                    "F2: the owner does not list the lock"
+                )
+                assert len(hold) <= PARKER or all(waiter.parker is not hold[PARKER] for waiter in queue), (
+                    "the owner still waits"
+                )
             for waiter in queue:
                 assert waiter in waiter.agent.waits, "a queued waiter is not in the graph"
                 assert not waiter.leaving, "M3: a waiter that left is in the queue"

@@ -1,10 +1,12 @@
 """The wait at interpreter exit: the main thread waits for every thread that is not a daemon.
 
-``threading._shutdown`` joins them one after the other, in C on newer versions. With this wait in the graph, threads that will
-never end make a knot like any other: the program ends with a report instead of hanging after its last line. The main thread is
+``threading._shutdown`` joins them one after the other, in C on newer versions. With this wait in the graph,
+threads that will never end make a knot like any other: the program ends with a report instead of hanging
+    after its last line. The main thread is
 never the victim here: there is no code of the program's left in it to catch the error.
 
-Assumes: called by the main thread, by the wrapper that `lockwatch.patch` puts in place of ``threading._shutdown``.
+Assumes: called by the main thread, by the wrapper that `lockwatch.patch` puts in place of
+    ``threading._shutdown``.
 """
 
 from __future__ import annotations

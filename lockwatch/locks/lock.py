@@ -1,8 +1,10 @@
 """``lockwatch.Lock``: in place of ``threading.Lock``.
 
-Policy on top of the mechanism: not re-entrant, may be released by any thread, and therefore possibly a signal. Guarantee: a
-lock that was ever seen released by another thread than its owner, and all locks made at the same place, have no owner as far
-as the detector is concerned (DESIGN section 4, "a lock used as a signal"). Cost of that: one comparison per `release`.
+Policy on top of the mechanism: not re-entrant, may be released by any thread, and therefore possibly a
+    signal. Guarantee: a
+lock that was ever seen released by another thread than its owner, and all locks made at the same place, have
+no owner as far as the detector is concerned (DESIGN section 4, "a lock used as a signal"). Cost of that: one
+comparison per `release`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from lockwatch._core.holds import AGENT, HOW
 from lockwatch._core.mutex import OWNED
 from lockwatch._core.waits import ALL, NOBODY, OPEN, Blockers
 from lockwatch.locks.base import WatchedLock
+from lockwatch.locks.sight import in_sight
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -32,13 +35,14 @@ _signal_classes: dict[tuple[int, int], CodeType] = {}
 class Lock(PlainMutex, WatchedLock):
     """A mutual exclusion lock that tells deadlocks, with all of ``threading.Lock``'s contract.
 
-    Scheduled as Go's ``sync.Mutex``: a running thread may overtake waiting ones (barging), until one of them has waited longer
-    than ``starvation_threshold`` (1 ms); then the lock is handed over in FIFO order.
+    Scheduled as Go's ``sync.Mutex``: a running thread may overtake waiting ones (barging), until one of them
+    has waited longer than ``starvation_threshold`` (1 ms); then the lock is handed over in FIFO order.
 
     Args:
         name: What to call it in reports; by default the name that the code gives it where it is made.
 
-    Cost: uncontended one compare-and-swap and a few stores; a blocked acquire also looks along the chain of those it waits
+    Cost: uncontended one compare-and-swap and a few stores; a blocked acquire also looks along the chain of
+        those it waits
     for. Memory: nothing per acquisition is left after release.
     """
 
@@ -55,7 +59,10 @@ class Lock(PlainMutex, WatchedLock):
     locked_lock = PlainMutex.locked
 
     def try_acquire(self) -> bool:
-        """Take the lock if that needs no waiting; never overtakes waiters in starvation mode. Returns whether it was taken."""
+        """Take the lock if that needs no waiting; never overtakes waiters in starvation mode.
+
+        Returns whether it was taken.
+        """
         return self._acquire_with(False, -1, sys._getframe(1))
 
     def blockers(self, wait: Wait, /) -> Blockers:
@@ -73,13 +80,21 @@ class Lock(PlainMutex, WatchedLock):
     def _after_grace(self, wait: Wait, owner: Agent, hold: Hold) -> Blockers:
         """Answer for a lock taken by a bare ``acquire()`` whose owner wants it again, or has ended.
 
-        That is how a plain lock is used as a signal, too: so another thread gets a grace in which to release it.
+        That is how a plain lock is used as a signal, too: so another thread gets a grace in which to release
+            it.
         """
-        until = wait.since_ns + settings.reacquire_grace_ns
-        if monotonic_ns() < until:
-            wait.recheck_ns = until
-            return Blockers(OPEN, (owner,), hold)
-        return Blockers(ALL, (owner,), hold)
+        if wait.hope is None:
+            wait.recheck_ns = wait.since_ns + settings.reacquire_grace_ns
+            wait.hope = True
+        return Blockers(OPEN if wait.hope else ALL, (owner,), hold)
+
+    def reconsider(self, wait: Wait, /) -> None:
+        """End the grace, unless another thread has the lock in sight: then it may still release it; look again later."""
+        now = monotonic_ns()
+        if in_sight(self, wait.agent):
+            wait.recheck_ns = now + max(now - wait.since_ns, settings.reacquire_grace_ns)
+        else:
+            super().reconsider(wait)
 
     def _class_key(self) -> tuple[int, int]:
         code, lasti = self._created  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """``lockwatch.RLock``: in place of ``threading.RLock``.
 
-Policy on top of the mechanism: its owner may take it again, and nobody else may release it; so its owner is always known. It
+Policy on top of the mechanism: its owner may take it again, and nobody else may release it; so its owner is
+    always known. It
 has the private protocol that ``threading.Condition`` asks of a re-entrant lock.
 """
 
@@ -40,7 +41,10 @@ class RLock(RecursiveMutex, WatchedLock):
         self._made(1, name)
 
     def try_acquire(self) -> bool:
-        """Take the lock if that needs no waiting; never overtakes waiters in starvation mode. Returns whether it was taken."""
+        """Take the lock if that needs no waiting; never overtakes waiters in starvation mode.
+
+        Returns whether it was taken.
+        """
         return self._acquire_with(False, -1, sys._getframe(1))
 
     def blockers(self, wait: Wait, /) -> Blockers:
