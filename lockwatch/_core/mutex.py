@@ -58,7 +58,9 @@ it loses; we leave it where it is, which is the same order (M2). (3) Go has no t
 exceptions: they are M3 and M7. (4) The main thread is not granted a lock while the program has signal
 handlers of its own, but woken together with the next waiter: a handler could be running on top of its wait,
 and a lock granted to it would be held by a frame that does not run. (5) There is no queue shared by many
-locks: each has its own list.
+locks: each has its own list. (6) A releaser that finds the head woken, past the threshold and not yet running
+changes the mode on its behalf, as CPython's ``PyMutex`` does: under a GIL a woken thread cannot say so itself
+until the interpreter switches, up to 5 ms later.
 """
 
 from __future__ import annotations
@@ -313,6 +315,8 @@ def _pass_on(lock: MutexBase, hold: Any) -> None:
     """Grant the head in starvation mode, else free the lock; then wake. Does only the rest if run again."""
     state = lock._state
     queue = lock._queue
+    if not lock._starving and _kept_waiting(queue):
+        lock._starving = True
     while lock._starving and state.get(OWNED) is hold:
         heads = queue[:1]
         if not heads or not _grantable(heads[0]):
@@ -327,6 +331,12 @@ def _pass_on(lock: MutexBase, hold: Any) -> None:
     if state.get(OWNED) is hold:
         state.pop(OWNED, None)
     wake_next(lock)
+
+
+def _kept_waiting(queue: list[Waiter]) -> bool:
+    """Say whether the head was woken, has waited past the threshold, and has not had the CPU yet to say so."""
+    heads = queue[:1]
+    return bool(heads) and not heads[0].parker.locked() and _starves(heads[0])
 
 
 def _grantable(waiter: Waiter) -> bool:
