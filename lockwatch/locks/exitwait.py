@@ -48,12 +48,24 @@ class _Exit:
 
 
 def wait_for_threads(shutdown: Callable[[], object]) -> None:
-    """Run ``shutdown`` (the original ``threading._shutdown``) as a wait for all threads that are not daemons."""
+    """Run ``shutdown`` (the original ``threading._shutdown``); its last part is a wait for all threads that
+    are not daemons.
+
+    Its first part calls what was registered to be called then, which may well wake those threads (executors
+    do it so). Such calls are made in reverse order: so the one put first is the last, and begins the wait.
+    """
     wait = Wait(agents.current(), _Exit(), monotonic_ns())
     wait.raises = False
-    publish(wait)
-    try:
+    callbacks: list[Callable[[], object]] = threading._threading_atexits  # type: ignore[attr-defined]
+
+    def begin() -> None:
+        publish(wait)
         detector.block(wait)
+
+    callbacks.insert(0, begin)
+    try:
         shutdown()
     finally:
         withdraw(wait)
+        if begin in callbacks:
+            callbacks.remove(begin)
