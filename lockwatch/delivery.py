@@ -90,7 +90,7 @@ def remove_sink(sink: Callback) -> None:
 
 
 def report_to(path: str | None) -> None:
-    """Write findings into the report file ``path`` from now on, in this process and its forked children; None: stop that."""
+    """Write findings into the report file ``path`` from now on, also in forked children; None: stop that."""
     global _report_sink
     if _report_sink is not None:
         remove_sink(_report_sink)
@@ -204,6 +204,7 @@ def _error(finding: object) -> BaseException:
     return errors.DeadlockError(finding)
 
 
+config.current()  # reads files: now, and not while the program is stuck
 hooks.report = _report
 hooks.error = _error
 hooks.misuse = errors.MisuseError

@@ -16,19 +16,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from types import CodeType, FrameType
 from typing import Any
 
 from lockwatch import advice, config, findings
 from lockwatch._core.agents import Agent
 from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, SINCE, Hold
-from lockwatch._core.knots import ASLEEP, Edge, Knot
+from lockwatch._core.knots import Edge, Knot
 from lockwatch._core.waits import Wait
 from lockwatch.naming import line_of, site
+from lockwatch.report import text
 
 _STARTERS = frozenset({"_bootstrap", "_bootstrap_inner"})
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_DEMO = os.path.join(_OURS, "cli", "philosophers.py")
 
 
 def finding_of(knot: Knot) -> findings.Finding:
@@ -50,7 +51,7 @@ def finding_of(knot: Knot) -> findings.Finding:
         kind="deadlock",
         cause=knot.cause,
         level="error",
-        message=_message(knot, cycle),
+        message=text.summary(knot.cause, cycle, parties),
         pid=os.getpid(),
         time=time.time(),
         parties=tuple(parties),
@@ -111,11 +112,11 @@ def wait_value(wait: Wait, now_ns: int) -> findings.WaitsFor:
 def stack(frame: FrameType | None, depth: int) -> tuple[findings.Frame, ...]:
     """Return the innermost ``depth`` frames, outermost first, without ours at either end."""
     entries: list[findings.Frame] = []
-    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+    while frame is not None and _is_ours(frame.f_code):
         frame = frame.f_back
     while frame is not None and len(entries) < depth:
         code: CodeType = frame.f_code
-        if not (code.co_filename.startswith(_OURS) or _runs_the_program(code)):
+        if not (_is_ours(code) or _runs_the_program(code)):
             line = frame.f_lineno or line_of(code, frame.f_lasti)
             entries.append(
                 findings.Frame(code.co_filename, line, code.co_name, _source(code.co_filename, line))
@@ -147,7 +148,7 @@ def _party(
     cpu: dict[int, findings.Cpu],
 ) -> findings.Party:
     now = time.monotonic_ns()
-    held: Iterable[findings.Hold | None] = [hold_value(hold, now) for hold in agent.holds.copy().values()]
+    held = [hold_value(hold, now) for hold in agent.holds.copy().values()]
     return findings.Party(
         agent=agent_label(agent),
         name=agent.label(),
@@ -172,22 +173,14 @@ def _owner_outside(knot: Knot) -> Agent | None:
     return None
 
 
-def _message(knot: Knot, cycle: list[str]) -> str:
-    first = knot.edges[0]
-    if knot.cause == "self":
-        return f"{cycle[0]} waits for {cycle[1]}, which it holds itself"
-    if knot.cause == "orphan":
-        return f"{cycle[-3]} waits for {cycle[-2]}, held by {cycle[-1]}, which has ended"
-    if knot.cause == ASLEEP:
-        return f"nobody is awake: {agent_label(first.agent)} waits for {cycle[1]}" + (
-            f", and {len(knot.edges) - 1} more wait" if len(knot.edges) > 1 else ""
-        )
-    return f"deadlock of {len(knot.edges)}: " + " -> ".join(cycle)
-
-
 def _signature(edge: Edge) -> tuple[str, findings.Site | None]:
     resource: Any = edge.wait.resource
     return resource.lock_class, None if edge.wait.code is None else site(edge.wait.code, edge.wait.lasti)
+
+
+def _is_ours(code: CodeType) -> bool:
+    """Whether a frame is lockwatch's own; the program of ``lockwatch demo`` stands for a user's."""
+    return code.co_filename.startswith(_OURS) and code.co_filename != _DEMO
 
 
 def _runs_the_program(code: CodeType) -> bool:

@@ -76,8 +76,7 @@ _claims: dict[int, object] = {}
 
 
 def block(wait: Wait) -> None:
-    """Look for deadlocks that ``wait`` closes and settle them, until there is none or ``wait`` itself has its
-    verdict.
+    """Look for deadlocks that ``wait`` closes and settle them, until there is none or it has its verdict.
 
     Called by the agent about to sleep, after it has published its wait. Never raises for an error of ours:
     the detector then says so once and stays silent for that wait.

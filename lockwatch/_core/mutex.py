@@ -65,12 +65,10 @@ until the interpreter switches, up to 5 ms later.
 
 from __future__ import annotations
 
-from math import ceil
 from time import monotonic_ns, sleep
 
 from lockwatch._core import detector, hooks, parking, settings
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER, SINCE, is_waiters
-from lockwatch._core.originals import TIMEOUT_MAX
 from lockwatch._core.signals import may_run_handler
 from lockwatch._core.waits import (
     GRANTED,
@@ -89,8 +87,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lockwatch._core.agents import Agent
-    from lockwatch._core.fastpath import MutexBase
     from lockwatch._core.holds import Hold
+    from lockwatch._core.mutexbase import MutexBase
 
 OWNED = 0
 """The key under which ``_state`` keeps the owner's hold."""
@@ -121,8 +119,7 @@ class Waiter(Wait):
         parking.unpark(self.parker)
 
     def give_way(self) -> None:
-        """Leave the queue and pass on what was granted, while the waiting frame is suspended under another of
-        its thread (M8).
+        """Leave the queue and pass on what was granted, while the waiting frame is suspended (M8).
 
         The permit that is left makes the frame look again, and queue again, as soon as it runs on.
         """
@@ -224,7 +221,10 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
 
 
 def _in_turn(queue: list[Waiter], waiter: Waiter) -> bool:
-    """Say whether ``waiter`` may try in starvation mode: at the head, or right behind the main thread (which may be in a handler)."""
+    """Say whether ``waiter`` may try in starvation mode.
+
+    It may at the head, and right behind the main thread, which may be in a signal handler.
+    """
     heads = queue[:2]
     return waiter in heads and (heads[0] is waiter or heads[0].agent.main)
 
@@ -296,8 +296,7 @@ def _leave(lock: MutexBase, waiter: Waiter) -> None:
 
 
 def release_slow(lock: MutexBase, hold: Hold) -> None:
-    """Let go of ``lock``, whose hold ``hold`` is (or was: then only the next waiter is woken), and serve its
-    queue.
+    """Let go of ``lock`` and serve its queue; if ``hold`` is its hold no longer, only the next waiter is woken.
 
     In starvation mode the caller also gives up its time slice, so that the new owner runs at once (Go issue
     33747).
@@ -344,8 +343,7 @@ def _grantable(waiter: Waiter) -> bool:
 
 
 def wake_next(lock: MutexBase) -> None:
-    """Wake whoever is to move next: the one that was granted the lock, or, if it is free, the head of the
-    queue.
+    """Wake whoever is to move next: the one that was granted the lock, or, if it is free, the head.
 
     The main thread may be running a signal handler on top of its wait; so the one behind it is woken, too.
     """
@@ -382,36 +380,3 @@ def reset(lock: MutexBase) -> None:
         hold[AGENT].holds.pop(lock._key, None)
     lock._queue.clear()
     lock._starving = False
-
-
-def check_timeout(blocking: Any, timeout: Any) -> int | None:
-    """Check the arguments of ``acquire`` as ``threading`` does.
-
-    Returns:
-        How long to wait, in nanoseconds: None for ever, 0 to try once.
-
-    Raises:
-        ValueError: A time-out with ``blocking=False``, a negative one, or not a number (NaN).
-        OverflowError: A time-out above ``threading.TIMEOUT_MAX``.
-        TypeError: Something that is no number at all.
-    """
-    if not isinstance(timeout, (int, float)):
-        timeout = _number(timeout)
-    if timeout == -1:
-        return None if blocking else 0
-    if not blocking:
-        raise ValueError("can't specify a timeout for a non-blocking call")
-    if timeout != timeout:
-        raise ValueError("Invalid value NaN (not a number)")
-    if timeout < 0:
-        raise ValueError("timeout value must be a non-negative number")
-    if timeout > TIMEOUT_MAX:
-        raise OverflowError("timeout value is too large")
-    return int(ceil(timeout * 1e9))
-
-
-def _number(timeout: Any) -> float:
-    try:
-        return int(timeout.__index__())
-    except AttributeError:
-        raise TypeError(f"{type(timeout).__name__!r} object cannot be interpreted as an integer") from None

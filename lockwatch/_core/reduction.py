@@ -111,7 +111,7 @@ def unmarked(edges: dict[Agent, Edge], awake: list[Agent], *, anyone: bool = Fal
 
 
 def trace(agent: Agent, stuck: dict[Agent, Edge]) -> Knot:
-    """Follow the unmarked blockers from ``agent`` to what it all comes down to: a cycle, an ended owner, or open waits."""
+    """Follow the unmarked blockers from ``agent`` to the root: a cycle, an ended owner, or open waits."""
     path: list[Edge] = []
     place: dict[Agent, int] = {}
     while True:

@@ -14,7 +14,7 @@ _HARMLESS = (None, _signal.SIG_DFL, _signal.SIG_IGN, _signal.default_int_handler
 
 
 def may_run_handler() -> bool:
-    """Return whether a Python signal handler of the program's own is installed (``default_int_handler`` is Python's)."""
+    """Return whether a Python signal handler other than Python's ``default_int_handler`` is installed."""
     for number in _NUMBERS:
         try:
             handler = _signal.getsignal(number)

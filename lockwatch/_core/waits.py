@@ -1,5 +1,4 @@
-"""Waits: the edges from agents to what they wait for, and what a resource answers when asked who could end
-one.
+"""Waits: the edges from agents to what they wait for, and who could end one.
 
 A wait is published in its agent's own table (`Agent.waits`, innermost last: a signal handler can wait inside
 a wait) before anyone looks for a deadlock, so the last of several agents to close a knot always sees all of

@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lockwatch._core.fastpath import MutexBase
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER
 from lockwatch._core.mutex import OWNED, reset
+from lockwatch._core.mutexbase import MutexBase
 from lockwatch.errors import CopyError
 from lockwatch.naming import lock_name, site
 
@@ -56,7 +56,7 @@ class WatchedLock(MutexBase):
     kind = "lock"
 
     def _made(self, depth: int, name: str | None) -> None:
-        """Note the name, and where the lock was made: the first caller that is not machinery of the standard library."""
+        """Note the name, and where the lock was made: the first caller that is not machinery."""
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a lock must be a str, not {type(name).__name__}")
         self._name = name
@@ -108,7 +108,8 @@ class WatchedLock(MutexBase):
     def _holder(self, hold: Hold) -> str:
         """Say who owns the lock and where it was taken, for messages."""
         agent = hold[AGENT]
-        return f"thread {agent.label()!r}{' (which has ended)' if agent.ended else ''} took it at {site(hold[CODE], hold[LASTI])}"
+        who = f"thread {agent.label()!r}{' (which has ended)' if agent.ended else ''}"
+        return f"{who} took it at {site(hold[CODE], hold[LASTI])}"
 
     def __repr__(self) -> str:
         cls = type(self)

@@ -31,7 +31,7 @@ class _Exit:
     name = None
     lock_class = "interpreter exit"
 
-    def blockers(self, wait: Wait, /) -> Blockers:
+    def blockers(self, _wait: Wait, /) -> Blockers:
         """Name all of the threads that are waited for; nothing is known of one that never used a watched lock."""
         waited_for: list[Agent] = []
         for ident, thread in threading._active.copy().items():  # type: ignore[attr-defined]
@@ -48,8 +48,7 @@ class _Exit:
 
 
 def wait_for_threads(shutdown: Callable[[], object]) -> None:
-    """Run ``shutdown`` (the original ``threading._shutdown``); its last part is a wait for all threads that
-    are not daemons.
+    """Run the original ``threading._shutdown``; its last part is a wait for all threads that are not daemons.
 
     Its first part calls what was registered to be called then, which may well wake those threads (executors
     do it so). Such calls are made in reverse order: so the one put first is the last, and begins the wait.

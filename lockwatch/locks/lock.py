@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lockwatch._core.waits import Wait
 
 _signal_classes: dict[tuple[int, int], CodeType] = {}
-"""Lock classes that are signals: (id of the code object, instruction) of the creation site; the code is kept, so the id is too."""
+"""Lock classes that are signals, by the creation site: (id of the code object, instruction) -> the code object."""
 
 
 class Lock(PlainMutex, WatchedLock):
@@ -89,7 +89,7 @@ class Lock(PlainMutex, WatchedLock):
         return Blockers(OPEN if wait.hope else ALL, (owner,), hold)
 
     def reconsider(self, wait: Wait, /) -> None:
-        """End the grace, unless another thread has the lock in sight: then it may still release it; look again later."""
+        """End the grace, unless another thread has the lock in sight, and may still release it."""
         now = monotonic_ns()
         if in_sight(self, wait.agent):
             wait.recheck_ns = now + max(now - wait.since_ns, settings.reacquire_grace_ns)
@@ -106,7 +106,7 @@ class Lock(PlainMutex, WatchedLock):
         if self._created is not None:
             _signal_classes[self._class_key()] = self._created[0]
 
-    def _refuse_release(self, hold: Hold | None) -> None:
+    def _refuse_release(self, _hold: Hold | None) -> None:
         raise hooks.misuse(f"release unlocked lock: {self._title()} is not held by anybody")
 
 

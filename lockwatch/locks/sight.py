@@ -56,7 +56,11 @@ def _seen_from(lock: object, innermost: FrameType) -> bool:
             modules.add(id(frame.f_globals))
             if any(value is lock for value in frame.f_globals.copy().values()):
                 return True
-        if _HAS_GIL and frame.f_locals is not frame.f_globals and _leads_to(lock, list(frame.f_locals.values())):
+        if (
+            _HAS_GIL
+            and frame.f_locals is not frame.f_globals
+            and _leads_to(lock, list(frame.f_locals.values()))
+        ):
             return True
         frame = frame.f_back
     return False
