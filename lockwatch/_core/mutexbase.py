@@ -95,8 +95,8 @@ class MutexBase:
                 del hold[0].holds[self._key]
             release_slow(self, hold)
 
-    def _refuse_release(self, _hold: Hold | None) -> None:
-        """Raise the error for a release that is not the caller's to make; ``_hold`` is the present owner's, if any."""
+    def _refuse_release(self, hold: Hold | None, /) -> None:
+        """Raise the error for a release that is not the caller's to make; ``hold`` is the present owner's, if any."""
         raise NotImplementedError
 
     def _became_signal(self) -> None:

@@ -106,7 +106,7 @@ class Lock(PlainMutex, WatchedLock):
         if self._created is not None:
             _signal_classes[self._class_key()] = self._created[0]
 
-    def _refuse_release(self, _hold: Hold | None) -> None:
+    def _refuse_release(self, _hold: Hold | None, /) -> None:
         raise hooks.misuse(f"release unlocked lock: {self._title()} is not held by anybody")
 
 

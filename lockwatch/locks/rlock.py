@@ -99,9 +99,9 @@ class RLock(RecursiveMutex, WatchedLock):
         super()._at_fork_reinit()
         self._count = 0
 
-    def _refuse_release(self, _hold: Hold | None) -> None:
-        if _hold is None:
+    def _refuse_release(self, hold: Hold | None, /) -> None:
+        if hold is None:
             raise hooks.misuse(f"cannot release un-acquired lock: {self._title()} is not held by anybody")
         raise hooks.misuse(
-            f"cannot release un-acquired lock: {self._title()} is not held by this thread; {self._holder(_hold)}"
+            f"cannot release un-acquired lock: {self._title()} is not held by this thread; {self._holder(hold)}"
         )

@@ -42,10 +42,8 @@ _HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 def in_sight(lock: object, waiter: Agent) -> bool:
     """Return whether a thread other than the waiter's has ``lock`` in its variables or near them."""
     ours = {waiter.ident, *agents.internal_idents}
-    for ident, frame in sys._current_frames().items():
-        if ident not in ours and _seen_from(lock, frame):
-            return True
-    return False
+    frames = sys._current_frames()
+    return any(_seen_from(lock, frame) for ident, frame in frames.items() if ident not in ours)
 
 
 def _seen_from(lock: object, innermost: FrameType) -> bool:
