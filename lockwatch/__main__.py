@@ -5,4 +5,6 @@ import sys
 from lockwatch.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if status:  # sys.exit(0) would show up as a traceback under `python -i`
+        sys.exit(status)

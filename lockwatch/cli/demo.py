@@ -26,8 +26,8 @@ Under plain Python this program hangs for ever. Here it runs under lockwatch:
 """
 
 _AFTER = """\
-What happened: the thread that was about to close the circle looked first. lockwatch proved that none
-of the five could ever move again, printed the report, and raised DeadlockError in one of them:
+What happened: the thread that was about to close the circle looked first. lockwatch proved that
+none of the five could ever move again, printed the report, and raised DeadlockError in one of them:
 {victim} put the fork down, and all five finished their meals. The program would have ended with
 status 0; it ended with {status}, so that a test run or a CI job notices.
 
@@ -61,7 +61,7 @@ def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 - the interface
     with tempfile.TemporaryDirectory(prefix="lockwatch-demo-") as folder:
         report = os.path.join(folder, "report.json")
         status, output = _run(script, report)
-        print(output)
+        print(_fitted(output))
         victim, problem = _check(status, output, report)
     if problem:
         print(_FAILED.format(problem=problem))
@@ -94,6 +94,31 @@ def _run(script: str, report: str) -> tuple[int | None, str]:
 
 def _text(output: bytes | None) -> str:
     return (output or b"").decode(errors="replace").replace(os.linesep, "\n")
+
+
+def _fitted(output: str) -> str:
+    """``output`` with long lines of the report folded, so that its columns stay readable in a narrow terminal."""
+    import re
+    import shutil
+    import textwrap
+
+    width = min(110, max(80, shutil.get_terminal_size((100, 24)).columns))
+    lines: list[str] = []
+    for line in output.splitlines():
+        indent = len(line) - len(line.lstrip())
+        text = line.lstrip()
+        if "  " in text:  # columns: fold between them only
+            text = re.sub(r"(?<=\S) (?=\S)", "\0", text)
+        fold = textwrap.wrap(
+            text,
+            width,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + 4),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines += [part.replace("\0", " ") for part in fold] or [""]
+    return "\n".join(lines) + "\n"
 
 
 def _check(status: int | None, output: str, report: str) -> tuple[str, str | None]:
