@@ -25,8 +25,13 @@ if TYPE_CHECKING:
     from lockwatch.errors import MisuseError as MisuseError
     from lockwatch.findings import Finding as Finding
     from lockwatch.findings import Party as Party
+    from lockwatch.locks import Barrier as Barrier
+    from lockwatch.locks import BoundedSemaphore as BoundedSemaphore
+    from lockwatch.locks import Condition as Condition
+    from lockwatch.locks import Event as Event
     from lockwatch.locks import Lock as Lock
     from lockwatch.locks import RLock as RLock
+    from lockwatch.locks import Semaphore as Semaphore
     from lockwatch.locks.base import LockStatistics as LockStatistics
     from lockwatch.patch import UnwatchedLock as UnwatchedLock
     from lockwatch.patch import install as install
@@ -42,10 +47,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Barrier": "locks",
+    "BoundedSemaphore": "locks",
+    "Condition": "locks",
     "Config": "config",
     "ConfigError": "errors",
     "CopyError": "errors",
     "DeadlockError": "errors",
+    "Event": "locks",
     "Finding": "findings",
     "InstallError": "errors",
     "Lock": "locks",
@@ -55,6 +64,7 @@ _HOMES = {
     "MisuseError": "errors",
     "Party": "findings",
     "RLock": "locks",
+    "Semaphore": "locks",
     "UnwatchedLock": "patch",
     "configure": "config",
     "deadlock_weight": "weights",

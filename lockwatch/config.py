@@ -6,8 +6,7 @@ In this order, later ones win:
 2. ``[tool.lockwatch]`` in the nearest ``pyproject.toml``, looked for from the working directory upwards
    (keys with ``_`` or ``-``);
 3. ``LOCKWATCH`` (the mode) and one variable ``LOCKWATCH_<FIELD>`` for each field, such as
-``LOCKWATCH_STACK_DEPTH``;
-   an empty one counts as not set;
+   ``LOCKWATCH_STACK_DEPTH``; an empty one counts as not set;
 4. what a program says: ``lockwatch.install(**settings)``, ``configure(**settings)``.
 
 Guarantees: a key that does not exist and a value that cannot be are refused with a ConfigError that names the
@@ -24,6 +23,7 @@ look-up.
 
 import difflib
 import os
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast, get_args
@@ -57,6 +57,12 @@ class Config:
         sweep: whether ``install()`` replaces names that were bound early by ``from threading import Lock``.
         adopt: whether ``install()`` replaces lock objects that exist already, where that is provably safe.
         cpu: whether to ask for each party's CPU use.
+        stall: seconds of waiting for a lock after which it is reported as stalled; 0 for never. (``lockwatch run``
+            takes 10 unless told otherwise.)
+        stall_exit: seconds of waiting for a lock after which the process is ended with a report of all threads
+            and ``exit_status``; 0 for never.
+        dump_signal: a signal, by name or number, at which all waits, holders and stacks are printed to stderr;
+            None for none.
 
     Raises:
         ConfigError: a value that cannot be.
@@ -72,6 +78,9 @@ class Config:
     sweep: bool = True
     adopt: bool = True
     cpu: bool = True
+    stall: float = 0.0
+    stall_exit: float = 0.0
+    dump_signal: str | None = None
 
     def __post_init__(self) -> None:
         for name in _DEFAULTS:
@@ -145,6 +154,8 @@ def apply(config: Config) -> None:
     settings.reacquire_grace_ns = round(config.reacquire_grace * 1e9)
     settings.raise_deadlocks = config.mode == "raise"
     settings.respect_foreign_threads = config.foreign_threads == "respect"
+    settings.stall_ns = round(config.stall * 1e9) or None
+    settings.stall_exit_ns = round(config.stall_exit * 1e9) or None
     _current = config
 
 
@@ -251,6 +262,8 @@ def _from_text(name: str, text: str, where: str) -> object:
         value = "raise" if _BOOLEANS[lowered] else "off"
     elif name in _WORDS:
         value = lowered
+    elif name == "dump_signal":
+        pass
     elif isinstance(_DEFAULTS[name], bool):
         value = _BOOLEANS.get(lowered, text)
     else:
@@ -295,6 +308,9 @@ def _checked(name: str, value: object, where: str) -> object:
             return value
         raise _bad(where, value, "the path of a file")
 
+    if name == "dump_signal":
+        return _signal_name(value, where)
+
     if isinstance(_DEFAULTS[name], bool):
         if isinstance(value, bool):
             return value
@@ -304,6 +320,18 @@ def _checked(name: str, value: object, where: str) -> object:
     if number and 0 <= cast("float", value) <= _MOST_SECONDS:  # refuses NaN too
         return float(cast("float", value))
     raise _bad(where, value, f"a number of seconds from 0 to {_MOST_SECONDS:,.0f}")
+
+
+def _signal_name(value: object, where: str) -> str | None:
+    """Return the name of a signal given by name or number."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str) and not value.isdecimal():
+            return signal.Signals[value.upper()].name
+        return signal.Signals(int(cast("int", value))).name
+    except (KeyError, TypeError, ValueError):
+        raise _bad(where, value, "the name or number of a signal, such as 'SIGUSR1'") from None
 
 
 def _bad(where: str, value: object, allowed: str) -> ConfigError:

@@ -20,9 +20,10 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 
-from lockwatch import config, diagnosis, errors, findings
+from lockwatch import config, diagnosis, dump, errors, findings
 from lockwatch._core import hooks
 from lockwatch._core.knots import Knot
+from lockwatch._core.waits import Wait
 from lockwatch.report import jsonfile, text
 
 Callback = Callable[[findings.Finding], object]
@@ -192,6 +193,26 @@ def _report(knot: Knot) -> findings.Finding:
     return finding
 
 
+_STALL_KINDS = frozenset({"Lock", "RLock", "Semaphore", "import of module"})
+"""What is worth a word when it is long waited for; waiting for work, or for a thread to end, is a normal job."""
+
+
+def _stall(wait: Wait, last: bool) -> bool:
+    try:
+        if getattr(wait.resource, "kind", None) not in _STALL_KINDS:
+            return False
+        finding = diagnosis.stall_of(wait, last=last)
+        deliver(finding)
+        announce(finding)
+    except Exception as error:
+        note_internal("stall report", error)
+        return True
+    if last:
+        dump.write(2)
+        os._exit(config.current().exit_status or 1)
+    return True
+
+
 def _error(finding: object) -> BaseException:
     if not isinstance(
         finding, findings.Finding
@@ -209,3 +230,4 @@ hooks.report = _report
 hooks.error = _error
 hooks.misuse = errors.MisuseError
 hooks.internal = note_internal
+hooks.stall = _stall

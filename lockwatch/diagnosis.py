@@ -20,10 +20,11 @@ from types import CodeType, FrameType
 from typing import Any
 
 from lockwatch import advice, config, findings
+from lockwatch._core import agents
 from lockwatch._core.agents import Agent
 from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, SINCE, Hold
 from lockwatch._core.knots import Edge, Knot
-from lockwatch._core.waits import Wait
+from lockwatch._core.waits import Wait, innermost
 from lockwatch.naming import line_of, site
 from lockwatch.report import text
 
@@ -59,6 +60,52 @@ def finding_of(knot: Knot) -> findings.Finding:
         advice=advice.advice(knot.cause, parties) or None,
         fingerprint=findings.fingerprint("deadlock", knot.cause, [_signature(edge) for edge in knot.edges]),
     )
+
+
+def stall_of(wait: Wait, *, last: bool) -> findings.Finding:
+    """Return the finding that says that ``wait`` lasts long, and what those who could end it do meanwhile."""
+    depth, cpu = config.current().stack_depth, cpu_use() if config.current().cpu else {}
+    frames = sys._current_frames()
+    blockers = wait.resource.blockers(wait)
+    others = [agent for agent in blockers.agents if agent is not wait.agent]
+    parties = [_party(wait.agent, wait, False, frames, depth, cpu)]
+    parties += [_party(agent, innermost(agent), False, frames, depth, cpu) for agent in others]
+    who = agent_label(wait.agent)
+    what = resource_label(wait.resource)
+    age = (time.monotonic_ns() - wait.since_ns) / 1e9
+    held = f", held by {', '.join(map(agent_label, others))}" if others else ""
+    return findings.Finding(
+        kind="stall",
+        level="error" if last else "warning",
+        message=f"{who} has waited for {what} for {age:.0f} s{held}",
+        pid=os.getpid(),
+        time=time.time(),
+        parties=tuple(parties),
+        cycle=(who, what, *map(agent_label, others)),
+        fingerprint=findings.fingerprint("stall", None, [_signature(Edge(wait.agent, wait, blockers))]),
+    )
+
+
+def everybody() -> tuple[findings.Party, ...]:
+    """Return all threads of the program as parties: what each holds, waits for, and where it stands."""
+    depth, cpu = config.current().stack_depth, cpu_use() if config.current().cpu else {}
+    frames = sys._current_frames()
+    known = agents.living()
+    parties = [_party(agent, innermost(agent), False, frames, depth, cpu) for agent in known]
+    ours = agents.internal_idents | {agent.ident for agent in known}
+    for ident, frame in frames.items():
+        if ident not in ours:
+            thread = threading._active.get(ident)  # type: ignore[attr-defined]
+            name = thread.name if thread is not None else f"thread {ident}"
+            parties.append(
+                findings.Party(
+                    agent=findings.agent_label("thread", name),
+                    name=name,
+                    ident=ident,
+                    stack=stack(frame, depth),
+                )
+            )
+    return tuple(parties)
 
 
 def agent_label(agent: Agent) -> str:

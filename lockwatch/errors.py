@@ -3,8 +3,8 @@
 Guarantees:
 
 * All derive from ``LockwatchError``, which is a ``RuntimeError``: what ``threading`` raises for the same
-misuse. * Those that stem from a finding carry it as ``.finding`` and its text as a PEP 678 note. The
-exception's own
+  misuse.
+* Those that stem from a finding carry it as ``.finding`` and its text as a PEP 678 note. The exception's own
   text is the report's first line and the note is the rest, so a traceback shows the whole report once: text
   and note as two lines are ``lockwatch.report.text.render(error.finding)``.
 * They can be pickled and copied, so that they cross process pools.

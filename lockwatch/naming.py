@@ -3,8 +3,7 @@
 Guarantees:
 
 * Nothing here raises; what cannot be told is None. Nothing is imported when called, so that it works in a
-program
-  that is stuck inside an import. No warning is shown for the program's source.
+  program that is stuck inside an import. No warning is shown for the program's source.
 * No code object, frame or syntax tree of more than a few files is kept; the answers are, by place, and
 bounded.
 

@@ -52,6 +52,7 @@ class Agent:
         weight: What its death costs; the lightest party of a deadlock is the victim.
         holds: Every lock that it owns, by the lock's number, in the order taken.
         waits: What it waits for, innermost last.
+        joiners: Waits for its end; they are woken by it.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Agent:
         "ended",
         "holds",
         "ident",
+        "joiners",
         "kind",
         "lost_in_fork",
         "main",
@@ -84,6 +86,7 @@ class Agent:
         self.weight = _weights.get(thread, 0) if thread is not None else 0
         self.holds: dict[int, Hold] = {}
         self.waits: list[Wait] = []
+        self.joiners: list[Wait] = []
         self.thread_ref = None if thread is None else weakref.ref(thread)
 
     def thread(self) -> threading.Thread | None:
@@ -138,6 +141,8 @@ def _ended(agent: Agent) -> None:
     if os.getpid() != _process:  # the threads that a fork left behind are cleared away in the child
         agent.lost_in_fork = True
         return
+    for joiner in agent.joiners.copy():
+        joiner.wake()
     ending_idents.add(agent.ident)
     try:
         for callback in on_end:

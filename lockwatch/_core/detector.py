@@ -120,6 +120,10 @@ def _tell(knot: Knot) -> bool:
     verdict = Victim()
     if victim.slot.setdefault(VERDICT, verdict) is not verdict:
         return False
+    if not victim.raises:  # it has gone to sleep where no error reaches it: another one is to be the victim
+        verdict.revoked = verdict.ready = True
+        victim.slot.pop(VERDICT, None)
+        return True
     try:
         verdict.finding = hooks.report(knot)
     finally:
@@ -140,8 +144,11 @@ def _forget_claims() -> None:
                 _claims.pop(serial, None)
 
 
-def _agent_ended(agent: Agent) -> None:
-    """Look at those whom the end of ``agent`` may have left without hope: waiters for what it held, and open waits."""
+def look_after(agent: Agent) -> None:
+    """Look at those whom the end of ``agent`` may have left without hope.
+
+    They are the waiters for what it held, and, if nobody else is awake, all open waits: one look decides for them.
+    """
     for hold in list(agent.holds.copy().values()):
         lock = hold[1]()
         if lock is not None:
@@ -154,6 +161,3 @@ def _agent_ended(agent: Agent) -> None:
         if wait is not None and wait.open_seen:
             block(wait)
             return
-
-
-agents.on_end.append(_agent_ended)

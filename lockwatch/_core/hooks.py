@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lockwatch._core.knots import Knot
+    from lockwatch._core.waits import Wait
 
 
 def _report(knot: Knot) -> object:
@@ -18,6 +19,11 @@ def _report(knot: Knot) -> object:
 
 def _error(finding: object) -> BaseException:
     return RuntimeError(f"deadlock: {finding}")
+
+
+def _stall(wait: Wait, last: bool) -> bool:
+    del wait, last
+    return True
 
 
 def _misuse(message: str) -> BaseException:
@@ -32,6 +38,8 @@ report: Callable[[Knot], object] = _report
 """Turns a knot into a finding, records and delivers it, and returns it. Must not raise."""
 error: Callable[[object], BaseException] = _error
 """Makes the exception that the victim raises out of what `report` returned."""
+stall: Callable[[Wait, bool], bool] = _stall
+"""Told about a wait that is past a threshold, and whether it is the last one; says whether it concerns anybody."""
 misuse: Callable[[str], BaseException] = _misuse
 """Makes the exception for a lock used against its contract."""
 internal: Callable[[str, BaseException], None] = _internal

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 CYCLE = "cycle"
 SELF = "self"
 ORPHAN = "orphan"
+STARVED = "starved"
 ASLEEP = "asleep"
 
 
@@ -42,7 +43,7 @@ class Knot:
     """Agents that can never move again.
 
     Attributes:
-        cause: CYCLE, SELF, ORPHAN or ASLEEP.
+        cause: CYCLE, SELF, ORPHAN, STARVED or ASLEEP.
         edges: The parties in the order in which they wait for each other: each one's blocker is the next
             one's agent, and the last one's is the first, the ended owner, or nobody.
         serial: The number of the newest wait of the knot: the one that closed it. Two agents that find one

@@ -17,8 +17,21 @@ from lockwatch._core.originals import TIMEOUT_MAX, allocate_lock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType
+    from collections.abc import Callable
 
 _LONGEST_NS = int(TIMEOUT_MAX) * 1_000_000_000
+
+
+LONG_NS = 1_000_000_000
+"""From when on (nanoseconds) a wait is a long one."""
+
+
+def _nothing() -> None:
+    pass
+
+
+on_long_wait: Callable[[], None] = _nothing
+"""Called by a thread that has slept for `LONG_NS`, before it sleeps on; starts the watchdog."""
 
 
 def new_parker() -> LockType:
@@ -38,10 +51,20 @@ def park(parker: LockType, timeout_ns: int | None) -> bool:
         True if the permit was taken, False if the time was up.
     """
     if timeout_ns is None:
-        return parker.acquire()
+        return parker.acquire(True, LONG_NS / 1e9) or _sleep_on(parker)
     if timeout_ns <= 0:
         return parker.acquire(False)
-    return parker.acquire(True, min(timeout_ns, _LONGEST_NS) / 1e9)
+    if timeout_ns > LONG_NS:
+        return parker.acquire(True, LONG_NS / 1e9) or _sleep_on(
+            parker, min(timeout_ns, _LONGEST_NS) - LONG_NS
+        )
+    return parker.acquire(True, timeout_ns / 1e9)
+
+
+def _sleep_on(parker: LockType, timeout_ns: int | None = None) -> bool:
+    """Go on with a wait that has become a long one."""
+    on_long_wait()
+    return parker.acquire() if timeout_ns is None else parker.acquire(True, timeout_ns / 1e9)
 
 
 def unpark(parker: LockType) -> None:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from time import sleep
 
 from lockwatch._core import agents, settings
-from lockwatch._core.knots import ASLEEP, CYCLE, ORPHAN, SELF, Edge, Knot
+from lockwatch._core.knots import ASLEEP, CYCLE, ORPHAN, SELF, STARVED, Edge, Knot
 from lockwatch._core.signals import may_run_handler
-from lockwatch._core.waits import ALL, FREE, OPEN, innermost
+from lockwatch._core.waits import ALL, ANY, FREE, OPEN, innermost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ def trace(agent: Agent, stuck: dict[Agent, Edge]) -> Knot:
         agent = next((party for party in following if party in place), following[0])
         if agent in place:
             knot = tuple(path[place[agent] :])
+            if any(edge.blockers.rule is ANY for edge in knot):
+                return Knot(STARVED, knot)
             return Knot(SELF if len(knot) == 1 else CYCLE, knot)
 
 
@@ -142,22 +145,23 @@ def someone_else_may_act(stuck: dict[Agent, Edge]) -> bool:
         that waits, or a
     thread that is not Python's (unless those are to be ignored).
     """
-    everyone = set(sys._current_frames())
-    known = {agent.ident for agent in stuck} | agents.internal_idents | agents.ending_idents
-    if everyone - known:
+    if threading._limbo:  # type: ignore[attr-defined]  # a thread is being started
         return True
-    if any(agent.main for agent in stuck) and may_run_handler():
+    known = {agent.ident for agent in stuck} | agents.ending_idents
+    if _unknown_threads(known):
         return True
-    return settings.respect_foreign_threads and _foreign_threads()
+    return any(agent.main for agent in stuck) and may_run_handler()
 
 
-def _foreign_threads() -> bool:
-    """Whether this process has threads that Python does not know of.
-
-    One that is just ending gets a moment to be gone.
-    """
+def _unknown_threads(known: set[int]) -> bool:
+    """Whether there are threads that are no agents. One that is just ending gets a moment to be gone."""
     for _ in range(_PATIENCE):
-        if _native_threads() <= len(sys._current_frames()):
+        everyone = set(sys._current_frames())
+        unknown = everyone - known - agents.internal_idents
+        if unknown & threading._active.keys():  # type: ignore[attr-defined]
+            return True
+        foreign = settings.respect_foreign_threads and _native_threads() > len(everyone)
+        if not unknown and not foreign:
             return False
         sleep(0.001)
     return True

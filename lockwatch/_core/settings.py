@@ -18,5 +18,11 @@ reacquire_grace_ns: int = 1_000_000_000
 raise_deadlocks: bool = True
 """Whether a victim gets the error (mode ``raise``); else the finding is only reported."""
 
+stall_ns: int | None = None
+"""Nanoseconds of waiting for a lock after which it is said to be stalled; None for never."""
+
+stall_exit_ns: int | None = None
+"""Nanoseconds of waiting for a lock after which the process is given up, with a full report; None for never."""
+
 respect_foreign_threads: bool = True
 """Whether a thread unknown to Python counts as able to end a wait that anybody could end."""

@@ -10,7 +10,13 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found, unused-ignore]
 
 _NUMBERS = tuple(range(1, _signal.NSIG))
-_HARMLESS = (None, _signal.SIG_DFL, _signal.SIG_IGN, _signal.default_int_handler)
+_harmless: list[object] = [None, _signal.SIG_DFL, _signal.SIG_IGN, _signal.default_int_handler]
+
+
+def harmless(handler: object) -> None:
+    """Declare a handler one that never ends a wait: our own."""
+    if handler not in _harmless:
+        _harmless.append(handler)
 
 
 def may_run_handler() -> bool:
@@ -20,6 +26,14 @@ def may_run_handler() -> bool:
             handler = _signal.getsignal(number)
         except ValueError:
             continue
-        if handler not in _HARMLESS:
+        if handler not in _harmless and not _is_ctrl_c(handler):
             return True
     return False
+
+
+def _is_ctrl_c(handler: object) -> bool:
+    """Whether it is asyncio's: the same as Python's own, but that the first Ctrl-C cancels the main task."""
+    method = getattr(handler, "func", None)
+    return (
+        getattr(method, "__qualname__", "") == "Runner._on_sigint" and method.__module__ == "asyncio.runners"
+    )

@@ -54,13 +54,19 @@ SUSPENDED = "suspended"
 
 
 class Victim:
-    """The verdict of the wait that was chosen to end a deadlock; `finding` is set before the waiter is woken."""
+    """The verdict of the wait that was chosen to end a deadlock.
 
-    __slots__ = ("finding", "ready")
+    Attributes:
+        finding: What to raise; set before the waiter is woken.
+        ready: Whether that has happened.
+        revoked: The wait turned out not to be able to take an error; it goes on.
+    """
+
+    __slots__ = ("finding", "ready", "revoked")
 
     def __init__(self) -> None:
         self.finding: object = None
-        self.ready = False
+        self.ready = self.revoked = False
 
 
 class Blockers:

@@ -14,15 +14,11 @@ from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER
 from lockwatch._core.mutex import OWNED, reset
 from lockwatch._core.mutexbase import MutexBase
 from lockwatch.errors import CopyError
+from lockwatch.locks.machinery import makes_for_caller
 from lockwatch.naming import lock_name, site
 
 if TYPE_CHECKING:
     from lockwatch._core.holds import Hold
-
-_MACHINERY = frozenset(
-    {"threading", "queue", "_pyrepl", "concurrent.futures._base", "concurrent.futures.thread", "logging"}
-)
-"""Modules that make locks on behalf of their callers: their caller is the better creation site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class WatchedLock(MutexBase):
             raise TypeError(f"the name of a lock must be a str, not {type(name).__name__}")
         self._name = name
         frame = sys._getframe(depth + 1)
-        while frame.f_back is not None and frame.f_globals.get("__name__") in _MACHINERY:
+        while frame.f_back is not None and makes_for_caller(frame):
             frame = frame.f_back
         self._created = (frame.f_code, frame.f_lasti)
 

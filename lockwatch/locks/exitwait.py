@@ -2,11 +2,11 @@
 
 ``threading._shutdown`` joins them one after the other, in C on newer versions. With this wait in the graph,
 threads that will never end make a knot like any other: the program ends with a report instead of hanging
-    after its last line. The main thread is
-never the victim here: there is no code of the program's left in it to catch the error.
+after its last line. The main thread is never the victim here: there is no code of the program's left in it to
+catch the error.
 
-Assumes: called by the main thread, by the wrapper that `lockwatch.patch` puts in place of
-    ``threading._shutdown``.
+Assumes that the main thread calls it, by the wrapper that `lockwatch.patch` puts in place of
+``threading._shutdown``.
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lockwatch import config, delivery
+from lockwatch import config, delivery, dump
 from lockwatch import diagnosis as diagnosis
 from lockwatch._core import originals
-from lockwatch.patch import adopt, children, exits, guards, names
+from lockwatch.patch import adopt, children, exits, guards, names, waits
 from lockwatch.patch.adopt import UnwatchedLock, unwatched_locks
 
 if TYPE_CHECKING:
@@ -84,11 +84,14 @@ def install(**settings: Any) -> None:
             try:
                 names.replace(sweep=present.sweep)
                 adopt.adopt(allowed=present.adopt)
+                waits.replace()
                 exits.replace()
                 children.replace()
             except BaseException:
                 uninstall()
                 raise
+        if present.dump_signal is not None:
+            dump.on_signal(present.dump_signal)
         if present.report is not None and (_state.reports or delivery._report_sink is None):
             delivery.report_to(present.report)
             _state.reports = True
@@ -105,6 +108,8 @@ def uninstall() -> None:
             _state.installed = _state.by_block = False
             children.restore()
             exits.restore()
+            waits.restore()
+            dump.no_signals()
             names.restore()
             adopt.give_back()
             if _state.reports:

@@ -94,6 +94,8 @@ class _Candidate:
 
 _adopted: list[weakref.ref[Lock | RLock]] = []
 _unwatched: list[tuple[weakref.ref[Any], UnwatchedLock]] = []
+_pending: list[tuple[_Candidate, Any, Exchange]] = []
+"""The exchange that is not proved yet, if one is in the making: lock, new lock, and the places written so far."""
 
 
 def adopt(*, allowed: bool) -> None:
@@ -119,6 +121,7 @@ def adopt(*, allowed: bool) -> None:
 
 def give_back() -> None:
     """Replace adopted locks by raw ones again, where that is as safe."""
+    _settle()  # left over if an exception struck between the last line of an exchange and its undoing
     _unwatched.clear()
     candidates = [_Candidate(one()) for one in _adopted if one() is not None]
     _explore(candidates)
@@ -204,6 +207,7 @@ def _exchange(candidate: _Candidate, make: Callable[[_Candidate], Any]) -> str |
     collecting = gc.isenabled()
     try:
         gc.disable()  # A4
+        _pending.append((candidate, new, done))
         for place, method in candidate.exchange:
             done.append((place, method))
             if not _put(candidate.lock, new, place, method):
@@ -221,19 +225,27 @@ def _exchange(candidate: _Candidate, make: Callable[[_Candidate], Any]) -> str |
                 return None
     finally:
         try:
-            _put_back(candidate.lock, new, done)
-        except BaseException:  # a signal handler's; what is back already is not touched again
-            _put_back(candidate.lock, new, done)
-            raise
+            _settle()
         finally:
             if collecting:
                 gc.enable()
     return reason
 
 
-def _put_back(old: Any, new: Any, done: Exchange) -> None:
-    for place, method in done:
-        _put(new, old, place, method)
+def _settle() -> None:
+    """Put back what was not proved. An exception in the middle (a signal handler's) does not keep it from that."""
+    try:
+        _put_back()
+    except BaseException:
+        _put_back()
+        raise
+
+
+def _put_back() -> None:
+    for candidate, new, done in _pending:
+        for place, method in done:
+            _put(new, candidate.lock, place, method)
+    _pending.clear()
 
 
 def _put(old: Any, new: Any, place: Place, method: str | None) -> bool:

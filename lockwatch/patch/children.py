@@ -34,10 +34,17 @@ _ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(_
 # Executed by pickle in the child, where sys.path is not yet the parent's. Nothing it does may fail: the child
 # would not start.
 _BEGIN: Final = """\
-try: import sys path = sys.path[:] sys.path.append({root!r}) try: from lockwatch.patch.children import begin
-    finally: sys.path[:] = path begin({settings!r}, {printing!r})
-except Exception as error: print(f"lockwatch: not installed in this child process: {{type(error).__name__}}:
-    {{error}}", file=sys.stderr)
+try:
+    import sys
+    path = sys.path[:]
+    sys.path.append({root!r})
+    try:
+        from lockwatch.patch.children import begin
+    finally:
+        sys.path[:] = path
+    begin({settings!r}, {printing!r})
+except Exception as error:
+    print(f"lockwatch: not installed in this child process: {{type(error).__name__}}: {{error}}", file=sys.stderr)
 """
 
 

@@ -9,8 +9,8 @@ of referrers at a time.
 Guarantees: no code of the program runs. What cannot be replaced (a tuple, a set, a frame, an object of an
 extension) is named, never guessed at.
 
-Assumes: the garbage collector knows the containers. What it does not know (local variables, C structures,
-objects in ``gc.freeze()``) is not found; whoever needs to be sure that nothing was missed must count
+Assumes: the garbage collector knows the containers. What it does not know (local variables, C structures, most
+of what is in ``gc.freeze()``) is not found; whoever needs to be sure that nothing was missed must count
 references, as ``adopt`` does.
 
 Cost: one pass over all container objects per generation (some milliseconds for a hundred thousand), at most
@@ -77,25 +77,49 @@ class References:
         }
         self._parents: dict[int, dict[int, object]] = {}  # by identity: an object, and its containers
         self._nodes: list[object] = []  # keeps the identities in _parents from being used again
-        own = {id(self._nodes), id(self._parents)}
+        unseen = [(one, _contents(one)) for one in self._unseen()]
+        own = {id(self._nodes), id(self._parents), id(targets)}
         generation = tuple(targets)
-        own.add(id(targets))
         for _ in range(DEPTH):
             if not generation:
                 break
-            following: list[object] = []
+            following: dict[int, object] = {}
             own |= {id(generation), id(following)}
             for one in generation:
                 own.add(id(self._parents.setdefault(id(one), {})))
             self._nodes.extend(generation)
-            for container in gc.get_referrers(*generation):
+            wanted = {id(one) for one in generation}
+            containers = gc.get_referrers(*generation)
+            own.add(id(containers))
+            containers += [one for one, contents in unseen if contents & wanted]
+            for container in containers:
                 if id(container) in own or _is_ours(container) or id(type(container)) in self._parents:
                     continue  # the last: an instance of a class that we look for
-                for content in {id(one) for one in gc.get_referents(container)} & self._parents.keys():
+                for content in _contents(container) & self._parents.keys():
                     self._parents[content][id(container)] = container
                 if id(container) not in self._parents and self._needs_owner(container):
-                    following.append(container)
-            generation = tuple(following[:WIDEST])
+                    following[id(container)] = container
+            generation = tuple(following.values())[:WIDEST]
+
+    def _unseen(self) -> Iterator[object]:
+        """Yield containers that the garbage collector does not tell of.
+
+        It leaves out what is in ``gc.freeze()``, and, on the free-threaded 3.13, modules, classes and functions
+        once a second thread has been started. What can be reached from the modules by name is found here.
+        """
+        if not gc.get_freeze_count() and gc.is_tracked(vars(sys)):
+            return
+        for module in list(sys.modules.values()):
+            if is_a(module, ModuleType):
+                namespace = module_dict(module)
+                yield namespace
+                for value in list(namespace.values()):
+                    if is_a(value, type):
+                        yield value
+                        yield from (one for one in gc.get_referents(value) if type(one) is dict)
+                        for attribute in list(class_dict(value).values()):
+                            yield from _parts(attribute)
+                    yield from _parts(value)
 
     def _needs_owner(self, container: object) -> bool:
         kind = type(container)
@@ -230,6 +254,18 @@ class References:
                                 f"{function.__qualname__}.{name}", str(function.__module__), function
                             )
         return Owner("a closure", "", cell)
+
+
+def _contents(container: object) -> set[int]:
+    return {id(one) for one in gc.get_referents(container)}
+
+
+def _parts(thing: Any) -> tuple[object, ...]:
+    """Return a function with what it keeps values in; nothing for other things."""
+    if type(thing) is not FunctionType:
+        return ()
+    cells = thing.__closure__ or ()
+    return tuple(one for one in (thing, thing.__defaults__, thing.__kwdefaults__, cells, *cells) if one)
 
 
 def _namespace_owner(module: str) -> Owner:

@@ -3,27 +3,26 @@
 Guarantees:
 
 * Whole findings only: a finding is added with one write over the closing bracket of the file, under a lock on
-the
-  file. Earlier findings are never written again, so no crash can lose them, and adding costs the same however
+  the file. Earlier findings are never written again, so no crash can lose them, and adding costs the same however
   many there are.
-* Threads, forked children, spawned children and strangers may all add to one file at the same time. * A file
-that a writer left torn (killed, disk full) is mended by the next one that adds: every finding whose line is
-  whole is kept, and ``"damaged"`` counts the lines that were not.
+* Threads, forked children, spawned children and strangers may all add to one file at the same time.
+* A file that a writer left torn (killed, disk full) is mended by the next one that adds: every finding whose
+  line is whole is kept, and ``"damaged"`` counts the lines that were not.
 * No lock or file descriptor outlives a call, so a fork at any moment leaves the child nothing to trip over.
-(A lock
-  that a forked child has inherited in the middle of a call is let go by the parent's explicit unlock; a
+  (A lock that a forked child has inherited in the middle of a call is let go by the parent's explicit unlock; a
   parent that dies before it cannot block others for longer than ``LOCK_TIMEOUT``.)
 * A finding made by a signal handler or finalizer that interrupts `ReportFile.add` on its own thread is
-queued, and
-  written by the call it interrupted.
+  queued, and written by the call it interrupted.
 
 Assumptions: the path is an ordinary file. Where the file system cannot lock (some network ones), writers are
 not kept apart; the file is then still mended, not trusted.
 
 Form::
 
-    {"schema": 1, "lockwatch": "0.1.0", "python": "3.13.0", "platform": "linux", "argv": ["app.py"],
-    "findings": [ {"kind": "deadlock", ...}, {"kind": "misuse", ...} ]}
+    {"schema": 1, "lockwatch": "0.1.0", "python": "3.13.0", "platform": "linux", "argv": ["app.py"], "findings": [
+    {"kind": "deadlock", ...},
+    {"kind": "misuse", ...}
+    ]}
 
 Every finding has a line of its own; that is what makes the two things above possible. (Rejected: write a copy
 and rename it over the file. It needs a second, stable file to lock, replaces symbolic links, and rewrites

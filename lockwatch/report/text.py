@@ -98,7 +98,7 @@ def body(
     """Return all lines of `render` after the first; the arguments are the same."""
     lines: list[str] = []
     for party in finding.parties[:MAX_PARTIES]:
-        lines += _party(party, finding.kind, color, cwd, max_frames)
+        lines += party_lines(party, finding.kind, color, cwd, max_frames)
     hidden = len(finding.parties) - MAX_PARTIES
     if hidden > 0:
         lines.append(f"  ... {hidden:,} more {'party' if hidden == 1 else 'parties'}")
@@ -139,7 +139,8 @@ def humanise(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _party(party: Party, kind: str, color: bool, cwd: str | None, max_frames: int) -> list[str]:
+def party_lines(party: Party, kind: str, color: bool, cwd: str | None, max_frames: int) -> list[str]:
+    """Return the lines that show one party; the arguments are those of `render`, and the finding's kind."""
     who = _printable(party.agent)
     if party.victim:
         who += " (victim)"

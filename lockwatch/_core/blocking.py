@@ -1,0 +1,95 @@
+"""Blocking on anything that is not a mutex: publish the wait, look for deadlocks, park, read the verdict.
+
+The same way as through `lockwatch._core.mutex`, for waits whose end is a single wake-up: a notified
+condition, a thread that ends. What ends the wait leaves the permit with its parker; a verdict tells a victim
+from that.
+
+Guarantees: a wait with a deadline never raises; the wait is out of the graph when the call ends, however it ends.
+
+Assumed atomic: see `lockwatch._core.waits` and `lockwatch._core.parking`.
+"""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+
+from lockwatch._core import detector, hooks, parking
+from lockwatch._core.waits import TIMED_OUT, VERDICT, Victim, Wait, publish, withdraw
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _thread import LockType
+    from types import CodeType
+
+    from lockwatch._core.agents import Agent
+    from lockwatch._core.waits import Resource
+
+_NOT_READY_NS = 1_000_000
+
+
+class ParkedWait(Wait):
+    """A wait that a parker sleeps for.
+
+    Attributes:
+        parker: What it sleeps on; whoever ends the wait unparks it.
+    """
+
+    __slots__ = ("parker",)
+
+    def __init__(
+        self,
+        agent: Agent,
+        resource: Resource,
+        parker: LockType,
+        timeout_ns: int | None = None,
+        code: CodeType | None = None,
+        lasti: int = -1,
+    ) -> None:
+        now = monotonic_ns()
+        super().__init__(agent, resource, now, None if timeout_ns is None else now + timeout_ns, code, lasti)
+        self.parker = parker
+
+    def wake(self) -> None:
+        """Wake the thread."""
+        parking.unpark(self.parker)
+
+
+def block(wait: ParkedWait) -> bool:
+    """Sleep until ``wait`` is ended by its permit.
+
+    Returns:
+        True when the permit came, False when the deadline did.
+
+    Raises:
+        DeadlockError: The agent is the victim of a deadlock (what `hooks.error` makes of it).
+        BaseException: Whatever a signal handler raised.
+    """
+    publish(wait)
+    try:
+        detector.block(wait)
+        while True:
+            raise_if_victim(wait)
+            permit = parking.park(wait.parker, _time_left(wait))
+            raise_if_victim(wait)
+            if permit:
+                return True
+            if wait.deadline_ns is not None and monotonic_ns() >= wait.deadline_ns:
+                wait.slot.setdefault(VERDICT, TIMED_OUT)
+                return False
+    finally:
+        withdraw(wait)
+
+
+def raise_if_victim(wait: Wait) -> None:
+    """Raise the error if ``wait`` was chosen to end a deadlock."""
+    verdict = wait.slot.get(VERDICT)
+    if isinstance(verdict, Victim):
+        while not verdict.ready:
+            parking.park(parking.new_parker(), _NOT_READY_NS)
+        if not verdict.revoked:
+            withdraw(wait)
+            raise hooks.error(verdict.finding)
+
+
+def _time_left(wait: Wait) -> int | None:
+    return None if wait.deadline_ns is None else max(0, wait.deadline_ns - monotonic_ns())

@@ -1,0 +1,206 @@
+"""One thread of our own, started when it is first needed and gone when it is not: late checks and long waits.
+
+What a waiter cannot see when it goes to sleep:
+  * A thread ends, and with it the hope of those that wait for what it held. It may still release things while
+  its local storage
+    is cleared away; so the look is taken when it is gone altogether.
+  * A check was lost (to an exception, a race with a thread in C): every wait is looked at again once it is
+  old. The period is
+    adaptive, as SQL Server's: 5 s, down to 100 ms after a find, then growing again.
+  * A wait lasts long without being provably a deadlock: a *stall* is said at a first threshold, and at a
+  second one, if there is
+    one, the process is given up (InnoDB warns at 240 s and gives up at 600 s).
+
+Guarantees: it is not part of the program: it does not count as awake, holds no lock that anybody could want,
+and is stopped before a fork (which otherwise would warn of a process with threads) and when nobody has waited
+for a while.
+
+Assumed atomic: ``dict.setdefault`` and ``pop`` as the claim of being the watchdog; ``deque.append`` and
+``popleft``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from time import monotonic_ns
+
+from lockwatch._core import agents, detector, hooks, parking, settings
+from lockwatch._core.originals import get_ident, start_new_thread
+from lockwatch._core.waits import OPEN, innermost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _thread import LockType
+
+    from sortedcontainers import SortedKeyList
+
+    from lockwatch._core.agents import Agent
+    from lockwatch._core.waits import Wait
+
+_LONGEST_NS = 5_000_000_000
+_SHORTEST_NS = 100_000_000
+_GONE_NS = 1_000_000_000
+_ME = 0
+
+_claim: dict[int, object] = {}
+_ended: deque[tuple[Agent, int]] = deque()
+_bell: LockType = parking.new_parker()
+_finished: LockType = parking.new_parker()
+_stopping = False
+
+
+def running() -> bool:
+    """Return whether there is a watchdog."""
+    return _ME in _claim
+
+
+def start() -> None:
+    """Start the watchdog if there is none. Never raises: at interpreter exit no thread can be started any more."""
+    token = object()
+    if _stopping or _claim.setdefault(_ME, token) is not token:
+        return
+    try:
+        start_new_thread(_run, ())
+    except RuntimeError:
+        _claim.pop(_ME, None)
+
+
+def look_after(agent: Agent) -> None:
+    """Have a look taken, once the ended ``agent``'s thread is gone, at those who waited for it or for anybody."""
+    if not _concerns_somebody(agent):
+        return
+    _ended.append((agent, monotonic_ns()))
+    start()
+    parking.unpark(_bell)
+    if not running():
+        _look_after_the_ended(at_once=True)
+
+
+def _concerns_somebody(agent: Agent) -> bool:
+    """Whether anybody waits for what ``agent`` held, or for whoever may come: all else its end cannot have changed."""
+    for hold in agent.holds.copy().values():
+        lock = hold[1]()
+        if lock is not None and lock._queue:
+            return True
+    return any(wait.open_seen for other in agents.living() for wait in other.waits.copy())
+
+
+def _run() -> None:
+    agents.mark_internal()
+    try:
+        _watch()
+    except Exception as error:
+        hooks.internal("watchdog", error)
+    finally:
+        agents.internal_idents.discard(get_ident())
+        _claim.pop(_ME, None)
+        parking.unpark(_finished)
+    if _ended and not _stopping:  # it came while we were about to stop
+        start()
+
+
+def _watch() -> None:
+    from sortedcontainers import SortedKeyList  # not before it is needed
+
+    oldest: SortedKeyList[Wait, int] = SortedKeyList(key=lambda wait: wait.since_ns)
+    said: dict[int, int] = {}
+    period = _SHORTEST_NS
+    idle = 0
+    while not _stopping and idle < 2:
+        parking.park(_bell, _SHORTEST_NS if _ended else _next_ns(period))
+        _look_after_the_ended()
+        found = _look_again(oldest)
+        _say_stalls(oldest, said)
+        period = _SHORTEST_NS if found else min(_LONGEST_NS, period * 2)
+        idle = 0 if oldest or _ended else idle + 1
+
+
+def _next_ns(period: int) -> int:
+    thresholds = [limit for limit in (settings.stall_ns, settings.stall_exit_ns) if limit is not None]
+    return min([period, *(max(_SHORTEST_NS, limit // 2) for limit in thresholds)])
+
+
+def _look_after_the_ended(*, at_once: bool = False) -> None:
+    later = []
+    while _ended:
+        try:
+            agent, since = _ended.popleft()
+        except IndexError:
+            break
+        if not at_once and _still_there(agent) and monotonic_ns() - since < _GONE_NS:
+            later.append((agent, since))
+        else:
+            detector.look_after(agent)
+    _ended.extend(later)
+
+
+def _still_there(agent: Agent) -> bool:
+    """Whether the thread of an agent that has ended is still being cleared away."""
+    return agent.ident in sys._current_frames() and agent.ident not in agents.by_ident
+
+
+def _look_again(oldest: SortedKeyList[Wait, int]) -> bool:
+    """Bring the list of waits up to date and look at the old ones again; says whether a deadlock was found."""
+    current = {wait.serial: wait for wait in map(innermost, agents.living()) if wait is not None}
+    for wait in [wait for wait in oldest if wait.serial not in current]:
+        oldest.discard(wait)
+    for wait in current.values():
+        if wait not in oldest:
+            oldest.add(wait)
+    found = asleep_looked = False
+    for wait in list(oldest):
+        if wait.slot or wait.deadline_ns is not None or monotonic_ns() - wait.since_ns < parking.LONG_NS:
+            continue
+        if wait.resource.blockers(wait).rule is OPEN:
+            if asleep_looked:
+                continue  # one look decides for all of them
+            asleep_looked = True
+        detector.block(wait)
+        found = found or bool(wait.slot)
+    return found
+
+
+def _say_stalls(oldest: SortedKeyList[Wait, int], said: dict[int, int]) -> None:
+    """Say which waits last longer than the thresholds, each once for each of them."""
+    now = monotonic_ns()
+    for level, limit in ((1, settings.stall_ns), (2, settings.stall_exit_ns)):
+        if limit is None:
+            continue
+        for wait in oldest.irange_key(None, now - limit):
+            if said.get(wait.serial, 0) < level and hooks.stall(wait, level == 2):
+                said[wait.serial] = level
+    for serial in [serial for serial in said if all(wait.serial != serial for wait in oldest)]:
+        del said[serial]
+
+
+def _stop_for_fork() -> None:
+    global _stopping
+    _stopping = True
+    if running() and get_ident() not in agents.internal_idents:
+        parking.park(_finished, 0)
+        parking.unpark(_bell)
+        parking.park(_finished, _GONE_NS)
+
+
+def _go_on() -> None:
+    global _stopping
+    _stopping = False
+    if _ended:
+        start()
+
+
+def _new_in_child() -> None:
+    global _bell, _finished
+    _claim.clear()
+    _ended.clear()
+    _bell = parking.new_parker()
+    _finished = parking.new_parker()
+    _go_on()
+
+
+agents.on_end.append(look_after)
+parking.on_long_wait = start
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_stop_for_fork, after_in_parent=_go_on, after_in_child=_new_in_child)

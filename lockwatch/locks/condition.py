@@ -1,0 +1,83 @@
+"""``lockwatch.Condition``, and the ``wait`` that `install()` gives to every ``threading.Condition``.
+
+The behaviour is CPython's, to the letter: the same queue of raw locks, one for each waiter, which ``notify``
+releases. What differs is how the waiter sleeps on its own: in the graph, so that it can be found asleep, and
+be woken as a victim. So waiters of both kinds, ours and those that began to wait before, work on one
+condition.
+
+Assumes: ``Condition._waiters`` and the private protocol ``_is_owned``, ``_release_save``,
+``_acquire_restore``, as they are from 3.11 to 3.15.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from math import ceil, isnan
+from typing import TYPE_CHECKING, Any, cast
+
+from lockwatch._core import agents, blocking, parking
+from lockwatch.locks.rlock import RLock
+from lockwatch.locks.things import thing_of
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+def wait(self: Any, timeout: float | None = None) -> bool:
+    """Wait until notified or until the time is up.
+
+    The lock of the condition is let go meanwhile, and taken again before this returns or raises.
+
+    Args:
+        self: The condition, whose lock the caller owns.
+        timeout: How long to wait, in seconds; None for ever.
+
+    Returns:
+        True if notified, False if the time was up.
+
+    Raises:
+        RuntimeError: The caller does not own the lock.
+        DeadlockError: Nobody is left who could notify, and this thread is the victim. Not with a time-out.
+    """
+    if not self._is_owned():
+        raise RuntimeError("cannot wait on un-acquired lock")
+    if timeout is not None and sys.version_info >= (3, 15) and isnan(timeout):
+        raise ValueError("Invalid value NaN (not a number)")
+    parker = parking.new_parker()
+    self._waiters.append(parker)
+    saved = self._release_save()
+    notified = False
+    try:
+        if timeout is not None and timeout <= 0:
+            notified = parker.acquire(False)
+        else:
+            notified = _sleep(self, parker, timeout, sys._getframe(1))
+        return notified
+    finally:
+        self._acquire_restore(saved)
+        if not notified:
+            try:
+                self._waiters.remove(parker)
+            except ValueError:
+                pass
+
+
+def _sleep(condition: Any, parker: Any, timeout: float | None, frame: FrameType) -> bool:
+    thing, caller = thing_of(condition, frame)
+    code, lasti = (None, -1) if caller is None else (caller.f_code, caller.f_lasti)
+    timeout_ns = None if timeout is None else ceil(timeout * 1e9)
+    return blocking.block(blocking.ParkedWait(agents.current(), thing, parker, timeout_ns, code, lasti))
+
+
+class Condition(threading.Condition):
+    """A condition variable whose waits are in the graph; else ``threading.Condition``.
+
+    Args:
+        lock: The lock to use, a `Lock` or `RLock`; by default an `RLock` of its own.
+    """
+
+    def __init__(self, lock: Any = None) -> None:
+        super().__init__(cast("Any", RLock()) if lock is None else lock)
+
+    wait = wait

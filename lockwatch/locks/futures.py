@@ -1,0 +1,39 @@
+"""The waits for futures: which frames of ``concurrent.futures`` wait, and for which futures.
+
+Imported when ``concurrent.futures._base`` is loaded. Who could end a wait is in `lockwatch.locks.things`; the
+links from a future to its thread and its pool are recorded by `lockwatch.locks.pools`.
+
+Assumes the names of the local variables of ``wait`` and ``as_completed``, as from 3.11 to 3.15.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures._base as base
+from typing import TYPE_CHECKING
+
+from lockwatch.locks.things import FuturesThing, FutureThing, of_self, recognise
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+def _several(frame: FrameType) -> FuturesThing:
+    """Make the resource of ``futures.wait``."""
+    variables = frame.f_locals
+    everyone = variables.get("return_when", base.ALL_COMPLETED) == base.ALL_COMPLETED
+    futures = variables.get("not_done") or variables["fs"]
+    return FuturesThing(tuple(futures), None, everyone=everyone)
+
+
+def _next_completed(frame: FrameType) -> FuturesThing:
+    """Make the resource of ``as_completed``, which waits for any of those that are left."""
+    variables = frame.f_locals
+    return FuturesThing(tuple(variables.get("pending") or variables["fs"]), None, everyone=False)
+
+
+def recognise_futures() -> None:
+    """Teach `lockwatch.locks.things` the waits of ``concurrent.futures``."""
+    for method in (base.Future.result, base.Future.exception):
+        recognise(method, of_self("Future", FutureThing, "_condition._lock"))
+    recognise(base.wait, _several)
+    recognise(base.as_completed, _next_completed)

@@ -1,0 +1,78 @@
+"""The pools of ``concurrent.futures.thread``: who runs a future, and who could.
+
+Two links are recorded as they come about, one attribute each: which thread runs a work item, and from which
+pool a future came. Everything else is read off the future and the pool when somebody blocks
+(`lockwatch.locks.things`).
+
+Assumes ``_WorkItem.run`` with the future in ``self.future``, and ``ThreadPoolExecutor._threads``, as from
+3.11 to 3.15.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.thread as pool_module
+import weakref
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from lockwatch._core import agents
+from lockwatch.locks.joins import agent_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lockwatch._core.agents import Agent
+
+
+def watched_run(original: Callable[..., None]) -> Callable[..., None]:
+    """Wrap ``_WorkItem.run`` to note who runs the future."""
+
+    @wraps(original)
+    def run(self: Any, *arguments: Any) -> None:
+        self.future._lockwatch_runner = agents.current()
+        original(self, *arguments)
+
+    return run
+
+
+def watched_submit(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``ThreadPoolExecutor.submit`` to note whose future it is."""
+
+    @wraps(original)
+    def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        future = original(self, fn, *args, **kwargs)
+        try:
+            workers = self.__dict__["_lockwatch_workers"]
+        except KeyError:
+            workers = self.__dict__.setdefault("_lockwatch_workers", _Workers(self))
+        future._lockwatch_workers = workers
+        return future
+
+    return submit
+
+
+class _Workers:
+    """Answers who the workers of a pool are, without keeping the pool alive."""
+
+    __slots__ = ("pool",)
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = weakref.ref(pool)
+
+    def __call__(self) -> tuple[Agent, ...] | None:
+        """Return the agents of all workers, or None if one has none or the pool may start another."""
+        pool = self.pool()
+        if pool is None:
+            return None
+        threads = list(pool._threads.copy())
+        if len(threads) < pool._max_workers and not pool._shutdown:
+            return None
+        workers = [agent_of(thread) for thread in threads]
+        return None if None in workers else tuple(worker for worker in workers if worker is not None)
+
+
+def targets() -> list[tuple[Any, str, Any]]:
+    """Return what `install()` replaces here: owner, attribute, replacement."""
+    item: Any = pool_module._WorkItem
+    executor: Any = pool_module.ThreadPoolExecutor
+    return [(item, "run", watched_run(item.run)), (executor, "submit", watched_submit(executor.submit))]

@@ -1,0 +1,125 @@
+"""``lockwatch.Event``, ``Semaphore``, ``BoundedSemaphore``, ``Barrier``: the standard library's, on our locks.
+
+Guarantee: the behaviour is that of ``threading``, whose code runs; the waits are in the graph
+(`lockwatch.locks.things`).
+
+A semaphore knows who holds its permits, as far as they were taken by ``with``: those come back from whoever
+took them. Permits taken by a bare ``acquire()`` often come back from another thread (a semaphore that counts
+the room in a buffer), so they prove nothing.
+
+Assumed atomic: one store into, or pop from, the table of permits; each agent touches its own entry alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from lockwatch._core import agents
+from lockwatch.locks.condition import Condition
+from lockwatch.locks.lock import Lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def enter_semaphore(self: Any) -> bool:
+    """Take a permit by ``with``: this thread will give it back."""
+    taken: bool = self.acquire()
+    try:
+        permits = self._lockwatch_permits
+    except AttributeError:
+        permits = self.__dict__.setdefault("_lockwatch_permits", {})
+    me = agents.current()
+    permits[me] = permits.get(me, 0) + 1
+    return taken
+
+
+def exit_semaphore(self: Any, *_exception: object) -> None:
+    """Give the permit back."""
+    forget_permit(self)
+    self.release()
+
+
+def forget_permit(semaphore: Any) -> None:
+    """Take one permit of this thread's out of the semaphore's table."""
+    permits = semaphore.__dict__.get("_lockwatch_permits")
+    if permits:
+        me = agents.current()
+        left = permits.get(me, 0) - 1
+        if left > 0:
+            permits[me] = left
+        else:
+            permits.pop(me, None)
+
+
+def note_capacity(initialise: Callable[..., None]) -> Callable[..., None]:
+    """Wrap ``Semaphore.__init__`` to note how many permits there are."""
+
+    def __init__(self: Any, value: int = 1) -> None:  # noqa: N807 - stands in for one
+        initialise(self, value)
+        self._lockwatch_capacity = value
+
+    return __init__
+
+
+class Event(threading.Event):
+    """An event whose waits are in the graph; else ``threading.Event``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cond = Condition(Lock())
+
+
+class Semaphore(threading.Semaphore):
+    """A semaphore that knows who holds its permits; else ``threading.Semaphore``.
+
+    Args:
+        value: How many permits there are.
+
+    Raises:
+        ValueError: ``value`` is negative.
+    """
+
+    def __init__(self, value: int = 1) -> None:
+        super().__init__(value)
+        self._cond = Condition(Lock())
+        self._lockwatch_capacity = value
+
+    __enter__ = enter_semaphore  # type: ignore[assignment]
+    __exit__ = exit_semaphore
+
+
+class BoundedSemaphore(threading.BoundedSemaphore):
+    """A semaphore that refuses more releases than acquires; else as `Semaphore`.
+
+    Args:
+        value: How many permits there are, and will ever be.
+
+    Raises:
+        ValueError: ``value`` is negative; at ``release``, all permits are there already.
+    """
+
+    def __init__(self, value: int = 1) -> None:
+        super().__init__(value)
+        self._cond = Condition(Lock())
+        self._lockwatch_capacity = value
+
+    __enter__ = enter_semaphore  # type: ignore[assignment]
+    __exit__ = exit_semaphore
+
+
+class Barrier(threading.Barrier):
+    """A barrier whose waits are in the graph; else ``threading.Barrier``.
+
+    Args:
+        parties: How many threads meet.
+        action: Called by one of them before they go on.
+        timeout: Default time-out of ``wait``, in seconds; None for none.
+    """
+
+    def __init__(
+        self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None
+    ) -> None:
+        super().__init__(parties, action, timeout)
+        self._cond = Condition(Lock())

@@ -1,0 +1,76 @@
+"""The waits that `install()` puts into the graph beside those for locks: methods of the standard library's classes.
+
+One table of (owner, attribute, replacement), for each module that has such methods; a module that is not
+loaded yet is looked after by `lockwatch.patch.postimport` when it is. Methods are replaced in their classes,
+so instances that exist already and subclasses have them, too.
+
+Why not wrapt: its wrappers cost some 0.3 us a call, more than ``Condition.wait`` of a notified condition
+does, and importing it (80 ms) loads asyncio and logging before they can be patched.
+
+Guarantee: `restore` puts back what is still ours.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from lockwatch.locks import condition, importlock, joins, primitives, simplequeue
+from lockwatch.patch import postimport
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_replaced: list[tuple[Any, str, Any, Any]] = []
+"""(owner, attribute, original, ours)."""
+
+
+def replace() -> None:
+    """Put the watched waits in place."""
+    _put(_targets())
+    _put(importlock.targets())
+    postimport.when_loaded("concurrent.futures._base", _futures)
+    postimport.when_loaded("concurrent.futures.thread", _pools)
+
+
+def restore() -> None:
+    """Put the originals back, where nobody else has replaced ours since."""
+    postimport.forget("concurrent.futures._base")
+    postimport.forget("concurrent.futures.thread")
+    while _replaced:
+        owner, attribute, original, ours = _replaced.pop()
+        if owner.__dict__.get(attribute) is ours:
+            setattr(owner, attribute, original)
+
+
+def _targets() -> list[tuple[Any, str, Any]]:
+    thread: Any = threading.Thread
+    semaphore: Any = threading.Semaphore
+    return [
+        (threading.Condition, "wait", wraps(threading.Condition.wait)(condition.wait)),
+        (thread, "join", wraps(thread.join)(joins.watched_join(thread.join))),
+        (semaphore, "__init__", wraps(semaphore.__init__)(primitives.note_capacity(semaphore.__init__))),
+        (semaphore, "__enter__", primitives.enter_semaphore),
+        (semaphore, "__exit__", primitives.exit_semaphore),
+        (queue, "SimpleQueue", simplequeue.SimpleQueue),
+    ]
+
+
+def _futures(_module: ModuleType) -> None:
+    from lockwatch.locks import futures
+
+    futures.recognise_futures()
+
+
+def _pools(_module: ModuleType) -> None:
+    from lockwatch.locks import pools
+
+    _put(pools.targets())
+
+
+def _put(targets: list[tuple[Any, str, Any]]) -> None:
+    for owner, attribute, ours in targets:
+        _replaced.append((owner, attribute, owner.__dict__[attribute], ours))
+        setattr(owner, attribute, ours)
