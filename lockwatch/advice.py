@@ -101,13 +101,28 @@ def _orphan(parties: Sequence[Party]) -> str:
     )
 
 
+_HOW_TO_END = {
+    "Lock": "release",
+    "RLock": "release",
+    "Semaphore": "release",
+    "Event": "set",
+    "Condition": "notify",
+    "Queue": "put into, or take from,",
+    "SimpleQueue": "put into",
+    "Future": "complete",
+    "Barrier": "come to",
+}
+
+
 def _asleep(parties: Sequence[Party]) -> str:
     waits = [party.waits_for for party in parties if party.waits_for is not None]
-    names = _names(waits)
-    what = _listed(list(dict.fromkeys(names)), " or ") if names else "them"
+    roots = [wait for wait in waits if wait.kind in _HOW_TO_END] or waits
+    what = _listed(
+        list(dict.fromkeys(f"{_HOW_TO_END.get(wait.kind, 'end')} {_name(wait)}" for wait in roots)), " or "
+    )
     return (
-        f"nobody is left to release {what}: every thread that could waits itself; release in the thread that "
-        "acquired (by `with`), or keep the one that is to release it running"
+        f"nobody is left to {what or 'wake them'}: every thread that could has ended or waits itself; keep one running "
+        "that will, or give the wait a way to end when they are gone"
     )
 
 

@@ -57,8 +57,8 @@ class Config:
         sweep: whether ``install()`` replaces names that were bound early by ``from threading import Lock``.
         adopt: whether ``install()`` replaces lock objects that exist already, where that is provably safe.
         cpu: whether to ask for each party's CPU use.
-        stall: seconds of waiting for a lock after which it is reported as stalled; 0 for never. (``lockwatch run``
-            takes 10 unless told otherwise.)
+        stall: seconds of waiting for a lock after which it is reported as stalled; 0 for never. None: 10 under
+            ``lockwatch run``, never elsewhere.
         stall_exit: seconds of waiting for a lock after which the process is ended with a report of all threads
             and ``exit_status``; 0 for never.
         dump_signal: a signal, by name or number, at which all waits, holders and stacks are printed to stderr;
@@ -78,7 +78,7 @@ class Config:
     sweep: bool = True
     adopt: bool = True
     cpu: bool = True
-    stall: float = 0.0
+    stall: float | None = None
     stall_exit: float = 0.0
     dump_signal: str | None = None
 
@@ -152,9 +152,10 @@ def apply(config: Config) -> None:
     global _current
     settings.starvation_threshold_ns = round(config.starvation_threshold * 1e9)
     settings.reacquire_grace_ns = round(config.reacquire_grace * 1e9)
+    settings.watch = config.mode != "off"
     settings.raise_deadlocks = config.mode == "raise"
     settings.respect_foreign_threads = config.foreign_threads == "respect"
-    settings.stall_ns = round(config.stall * 1e9) or None
+    settings.stall_ns = round((config.stall or 0.0) * 1e9) or None
     settings.stall_exit_ns = round(config.stall_exit * 1e9) or None
     _current = config
 
@@ -316,6 +317,8 @@ def _checked(name: str, value: object, where: str) -> object:
             return value
         raise _bad(where, value, "true or false (in a variable also 1, 0, yes, no, on, off)")
 
+    if value is None and _DEFAULTS[name] is None:
+        return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and 0 <= cast("float", value) <= _MOST_SECONDS:  # refuses NaN too
         return float(cast("float", value))

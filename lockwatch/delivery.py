@@ -225,7 +225,7 @@ def _error(finding: object) -> BaseException:
     return errors.DeadlockError(finding)
 
 
-config.current()  # reads files: now, and not while the program is stuck
+report_to(config.current().report)  # reads files: now, and not while the program is stuck
 hooks.report = _report
 hooks.error = _error
 hooks.misuse = errors.MisuseError

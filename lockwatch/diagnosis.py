@@ -30,7 +30,8 @@ from lockwatch.report import text
 
 _STARTERS = frozenset({"_bootstrap", "_bootstrap_inner"})
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_DEMO = os.path.join(_OURS, "cli", "philosophers.py")
+_RUNNER = os.path.join(_OURS, "cli", "")
+_DEMO = os.path.join(_RUNNER, "philosophers.py")
 
 
 def finding_of(knot: Knot) -> findings.Finding:
@@ -77,7 +78,7 @@ def stall_of(wait: Wait, *, last: bool) -> findings.Finding:
     return findings.Finding(
         kind="stall",
         level="error" if last else "warning",
-        message=f"{who} has waited for {what} for {age:.0f} s{held}",
+        message=f"{who} has waited for {what} for {text.humanise(age)}{held}",
         pid=os.getpid(),
         time=time.time(),
         parties=tuple(parties),
@@ -163,6 +164,8 @@ def stack(frame: FrameType | None, depth: int) -> tuple[findings.Frame, ...]:
         frame = frame.f_back
     while frame is not None and len(entries) < depth:
         code: CodeType = frame.f_code
+        if code.co_filename.startswith(_RUNNER) and code.co_filename != _DEMO:
+            break  # what lies further out is `lockwatch run` and its console script
         if not (_is_ours(code) or _runs_the_program(code)):
             line = frame.f_lineno or line_of(code, frame.f_lasti)
             entries.append(

@@ -23,7 +23,7 @@ def write(fd: int) -> None:
     """Write the dump to a file descriptor."""
     parties = diagnosis.everybody()
     waiting = sum(party.waits_for is not None for party in parties)
-    lines = [f"DUMP of process {os.getpid()}: {len(parties)} threads, {waiting} of them wait"]
+    lines = [f"DUMP of process {os.getpid()}: {len(parties)} threads, {waiting} waiting"]
     for party in parties:
         lines += text.party_lines(party, "stall", False, None, text.MAX_FRAMES)
     data = ("\n".join(lines) + "\n").encode(errors="backslashreplace")

@@ -76,6 +76,8 @@ def block(wait: ParkedWait) -> bool:
             if wait.deadline_ns is not None and monotonic_ns() >= wait.deadline_ns:
                 wait.slot.setdefault(VERDICT, TIMED_OUT)
                 return False
+            wait.recheck_ns = None
+            detector.block(wait)
     finally:
         withdraw(wait)
 
@@ -92,4 +94,5 @@ def raise_if_victim(wait: Wait) -> None:
 
 
 def _time_left(wait: Wait) -> int | None:
-    return None if wait.deadline_ns is None else max(0, wait.deadline_ns - monotonic_ns())
+    until = wait.recheck_ns if wait.deadline_ns is None else wait.deadline_ns
+    return None if until is None else max(0, until - monotonic_ns())

@@ -17,9 +17,11 @@ Cost: the chase is linear in the length of the chain and independent of how many
 
 from __future__ import annotations
 
+from time import monotonic_ns
+
 from lockwatch._core import agents, hooks, reduction, settings
 from lockwatch._core.knots import CYCLE, ORPHAN, SELF, Edge, Knot
-from lockwatch._core.waits import ALL, FREE, OPEN, VERDICT, Victim, innermost
+from lockwatch._core.waits import ALL, FREE, VERDICT, Victim, innermost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def check(wait: Wait) -> Knot | None:
     path: list[Edge] = []
     place: dict[Agent, int] = {}
     agent, current = wait.agent, wait
+    soft = False
     while True:
         if current.deadline_ns is not None or current.slot:
             return None
@@ -47,21 +50,42 @@ def check(wait: Wait) -> Knot | None:
             return None
         path.append(Edge(agent, current, blockers))
         if blockers.rule is not ALL or len(blockers.agents) != 1:
-            if blockers.rule is OPEN:
-                current.open_seen = True
             return reduction.reduce(wait)
+        soft = soft or blockers.soft
         place[agent] = len(path) - 1
         agent = blockers.agents[0]
-        if agent.ended:
-            return _confirm(ORPHAN, path)
         start = place.get(agent)
-        if start is not None:
-            knot = path[start:]
-            return _confirm(SELF if len(knot) == 1 else CYCLE, knot)
+        if agent.ended or start is not None:
+            knot = path if start is None else path[start:]
+            if soft and any(edge.blockers.soft for edge in knot):
+                return _give_hope_up(wait, knot)
+            return _confirm(ORPHAN if start is None else SELF if len(knot) == 1 else CYCLE, knot)
         next_wait = innermost(agent)
         if next_wait is None:
             return None
         current = next_wait
+
+
+def _give_hope_up(wait: Wait, knot: list[Edge]) -> Knot | None:
+    """Decide on a knot that somebody else may still untie: with locks in it that may be signals.
+
+    If nobody else is awake, nobody will. Otherwise those who are get a grace in which to do so; after that, as long
+    as one of them has such a lock in sight, it is given the same time again.
+    """
+    found = reduction.reduce(wait)
+    if found is not None:
+        return found
+    now = monotonic_ns()
+    closed_ns = max(edge.wait.since_ns for edge in knot)
+    if now - closed_ns >= settings.reacquire_grace_ns and (wait.recheck_ns is None or now >= wait.recheck_ns):
+        idle = {agent.ident for agent in reduction.stuck_if_closed()}
+        soft = [edge for edge in knot if edge.blockers.soft]
+        if not any(edge.blockers.sight is not None and edge.blockers.sight(idle) for edge in soft):
+            for edge in soft:
+                edge.wait.hope = False
+            return check(wait)
+    wait.recheck_ns = now + max(now - closed_ns, settings.reacquire_grace_ns - (now - closed_ns), 1)
+    return None
 
 
 def _confirm(cause: str, edges: list[Edge]) -> Knot | None:
@@ -81,6 +105,8 @@ def block(wait: Wait) -> None:
     Called by the agent about to sleep, after it has published its wait. Never raises for an error of ours:
     the detector then says so once and stays silent for that wait.
     """
+    if not settings.watch:
+        return
     try:
         while not wait.slot:
             knot = check(wait)

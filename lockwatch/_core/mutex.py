@@ -202,7 +202,7 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
             look = True
             detector.block(waiter)
         elif waiter.recheck_ns is not None and monotonic_ns() >= waiter.recheck_ns:
-            lock.reconsider(waiter)
+            waiter.recheck_ns = None
             detector.block(waiter)
         verdict = waiter.slot.get(VERDICT)
         if isinstance(verdict, Victim):

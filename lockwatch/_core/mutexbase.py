@@ -79,11 +79,6 @@ class MutexBase:
         """Say who could end ``wait``: policy, so the subclasses answer."""
         raise NotImplementedError
 
-    def reconsider(self, wait: Wait, /) -> None:
-        """Decide, when the time to look again has come, whether the waiter may go on hoping; asked by the waiter."""
-        wait.recheck_ns = None
-        wait.hope = False
-
     def forget_waits(self, survivor: Agent, /) -> None:
         """Drop all waiters but one agent's, in the child after a fork."""
         forget_waits(self, survivor)

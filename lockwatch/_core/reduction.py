@@ -34,10 +34,32 @@ _PATIENCE = 20
 def reduce(wait: Wait) -> Knot | None:
     """Find the knot that ``wait`` is in or leads to, or None.
 
-    Cost: one pass over the living agents; under 100 ms for 10,000 of them. Asking the system for threads that
-        Python does not
-    know of happens only when no agent is awake.
+    Cost: one pass over the living agents; under 100 ms for 10,000 of them. The system is asked for threads that
+    Python does not know of only when no agent is awake.
     """
+    edges, awake = _read()
+    stuck = unmarked(edges, awake)
+    if wait.agent not in stuck:
+        return None
+    if _has_open(stuck) and someone_else_may_act(stuck):
+        stuck = unmarked(edges, awake, anyone=True)
+        if wait.agent not in stuck:
+            return None
+    if not all(edge.stands() for edge in stuck.values()):
+        return None
+    if _has_open(stuck) and someone_else_may_act(stuck):
+        return None
+    return trace(wait.agent, stuck)
+
+
+def stuck_if_closed() -> dict[Agent, Edge]:
+    """Return the agents that could not move again if soft blockers were the only ones who could end their waits."""
+    edges, awake = _read()
+    return unmarked(edges, awake, anyone=True, soft_open=False)
+
+
+def _read() -> tuple[dict[Agent, Edge], list[Agent]]:
+    """Read the graph: the edges of the agents that wait, and the agents that may act."""
     edges: dict[Agent, Edge] = {}
     awake: list[Agent] = []
     for agent in agents.living():
@@ -49,32 +71,26 @@ def reduce(wait: Wait) -> Knot | None:
         if blockers.rule is FREE:
             awake.append(agent)
         else:
-            if blockers.rule is OPEN:
+            if blockers.is_open:
                 current.open_seen = True
             edges[agent] = Edge(agent, current, blockers)
-    stuck = unmarked(edges, awake)
-    if wait.agent not in stuck:
-        return None
-    has_open = any(edge.blockers.rule is OPEN for edge in stuck.values())
-    if has_open and someone_else_may_act(stuck):
-        stuck = unmarked(edges, awake, anyone=True)
-        if wait.agent not in stuck:
-            return None
-    knot = trace(wait.agent, stuck)
-    if not all(edge.stands() for edge in stuck.values()):
-        return None
-    if any(edge.blockers.rule is OPEN for edge in stuck.values()) and someone_else_may_act(stuck):
-        return None
-    return knot
+    return edges, awake
 
 
-def unmarked(edges: dict[Agent, Edge], awake: list[Agent], *, anyone: bool = False) -> dict[Agent, Edge]:
+def _has_open(stuck: dict[Agent, Edge]) -> bool:
+    return any(edge.blockers.is_open for edge in stuck.values())
+
+
+def unmarked(
+    edges: dict[Agent, Edge], awake: list[Agent], *, anyone: bool = False, soft_open: bool = True
+) -> dict[Agent, Edge]:
     """Reduce the graph and return the edges of the agents that nobody marked.
 
     Args:
         edges: What each waiting agent waits for.
         awake: The agents that may act to begin with.
         anyone: Whether somebody outside the graph may end open waits.
+        soft_open: Whether soft blockers count as open.
     """
     missing: dict[Agent, int] = {}
     waiting_for: dict[Agent, list[Agent]] = {}
@@ -82,7 +98,7 @@ def unmarked(edges: dict[Agent, Edge], awake: list[Agent], *, anyone: bool = Fal
     work = list(awake)
     for agent, edge in edges.items():
         rule, parties = edge.blockers.rule, edge.blockers.agents
-        if rule is OPEN:
+        if rule is OPEN or (soft_open and edge.blockers.soft):
             missing[agent] = 1
             opens.append(agent)
             continue
@@ -121,11 +137,6 @@ def trace(agent: Agent, stuck: dict[Agent, Edge]) -> Knot:
         path.append(edge)
         blockers = edge.blockers
         if blockers.rule is OPEN:
-            owner = blockers.agents[0] if blockers.agents else None
-            if owner is agent:
-                return Knot(SELF, (edge,))
-            if owner is not None and owner.ended:
-                return Knot(ORPHAN, tuple(path))
             return Knot(ASLEEP, tuple(path + [e for a, e in stuck.items() if a not in place]))
         following = [party for party in blockers.agents if party in stuck]
         if not following:

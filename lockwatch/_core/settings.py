@@ -15,6 +15,9 @@ starvation_threshold_ns: int = 1_000_000
 reacquire_grace_ns: int = 1_000_000_000
 """Nanoseconds for which a second bare ``acquire()`` by one thread may hope for another's release."""
 
+watch: bool = True
+"""Whether anything is looked for at all (any mode but ``off``)."""
+
 raise_deadlocks: bool = True
 """Whether a victim gets the error (mode ``raise``); else the finding is only reported."""
 

@@ -17,6 +17,7 @@ from itertools import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
     from typing import Any, Protocol
 
@@ -74,21 +75,47 @@ class Blockers:
 
     Attributes:
         rule: FREE, ALL, ANY or OPEN.
+        sight: Given if the answer is *soft*: the rule is ALL, but only as far as is known; while the wait has
+            hope, somebody else may end it. (A plain lock taken by a bare ``acquire()`` may be a signal, which
+            another thread will release.) Says whether a thread that is not among the idle ones (idents) could
+            be that somebody; may be slow.
         agents: The agents concerned; for OPEN those that the report should name, which decide nothing.
         evidence: What this answer was read off (a hold, say); the answer stands as long as asking again gives
             the same object.
     """
 
-    __slots__ = ("agents", "evidence", "rule")
+    __slots__ = ("agents", "evidence", "rule", "sight")
 
-    def __init__(self, rule: str, agents: tuple[Agent, ...] = (), evidence: object = None) -> None:
+    def __init__(
+        self,
+        rule: str,
+        agents: tuple[Agent, ...] = (),
+        evidence: object = None,
+        sight: Callable[[set[int]], bool] | None = None,
+    ) -> None:
         self.rule = rule
+        self.sight = sight
         self.agents = agents
         self.evidence = evidence
 
     def same(self, other: Blockers) -> bool:
         """Whether ``other`` says the same thing of the same state."""
-        return self.rule is other.rule and self.evidence is other.evidence and self.agents == other.agents
+        return (
+            self.rule is other.rule
+            and self.soft == other.soft
+            and self.evidence is other.evidence
+            and self.agents == other.agents
+        )
+
+    @property
+    def soft(self) -> bool:
+        """Whether somebody else than the agents may end the wait, as far as is known."""
+        return self.sight is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody at all may be able to end the wait."""
+        return self.sight is not None or self.rule is OPEN
 
 
 NOBODY = Blockers(FREE)
@@ -108,7 +135,7 @@ class Wait:
         code, lasti: Where: the code object and the instruction of the caller.
         serial: Its number; later waits have higher ones.
         slot: Holds the verdict once there is one.
-        hope: True while a wait that looks hopeless has a grace; False once that is over; None before it was asked for.
+        hope: Whether its soft blockers are to be taken as such; False once nobody else can be found to end it.
         recheck_ns: When the waiter itself is to look again (a grace runs out), or None.
         raises: Whether its agent can be given an error; False for the wait at interpreter exit.
         open_seen: Whether its resource has ever said OPEN: such a wait is looked at again when an agent ends.
@@ -149,7 +176,7 @@ class Wait:
         self.lasti = lasti
         self.serial = next(_serials)
         self.slot: dict[int, Any] = {}
-        self.hope: bool | None = None
+        self.hope = True
         self.recheck_ns: int | None = None
         self.raises = True
         self.open_seen = False

@@ -58,10 +58,17 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--stack-depth", {"metavar": "N", "type": int, "help": "frames shown of each stack"}),
     ("--no-sweep", {"action": "store_false", "dest": "sweep", "help": "leave names alone that were imported early"}),
     ("--no-adopt", {"action": "store_false", "dest": "adopt", "help": "leave locks alone that exist already"}),
+    ("--stall", {"metavar": "SECONDS", "type": float, "help": "report a lock waited for so long; 0: never (10)"}),
+    ("--stall-exit", {"metavar": "SECONDS", "type": float, "help": "end the program, with a report of all threads, "
+        "when a lock is waited for so long (never)"}),
+    ("--dump-signal", {"metavar": "SIGNAL", "help": "print all threads, waits and holders at this signal"}),
     ("--no-cpu", {"action": "store_false", "dest": "cpu", "help": "do not ask the system for CPU times"}),
 )
 # fmt: on
 """Every option with its argparse keywords; all but ``--quiet`` are fields of ``Config``."""
+
+_STALL = 10.0
+"""Seconds of waiting for a lock that are worth a word, unless the configuration says otherwise."""
 
 _WITH_VALUE = frozenset(flag for flag, keywords in OPTIONS if "action" not in keywords)
 
@@ -141,6 +148,8 @@ def _prepare(settings: dict[str, Any], argv: list[str]) -> "_Watch | None":
         chosen = config.configure(**settings)
     except LockwatchError as error:
         raise StartError(str(error)) from error
+    if chosen.stall is None:
+        chosen = config.configure(stall=_STALL)
     if chosen.report is not None:
         from lockwatch.report.jsonfile import ReportFile
 

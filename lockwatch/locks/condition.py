@@ -77,6 +77,8 @@ class Condition(threading.Condition):
         lock: The lock to use, a `Lock` or `RLock`; by default an `RLock` of its own.
     """
 
+    __module__ = "lockwatch"  # where its users know it from: the standard library's repr shows it
+
     def __init__(self, lock: Any = None) -> None:
         super().__init__(cast("Any", RLock()) if lock is None else lock)
 

@@ -1,7 +1,7 @@
 """The import lock of a module as a resource: whoever imports a module owns it until the module is complete.
 
-Python resolves cycles made of import locks alone; a cycle of one with a join, a lock or a future it does not
-see.
+Python resolves cycles made of import locks alone (the thread that closes one goes on with the module as far as it
+has come), so these are no deadlocks; a cycle of one with a join, a lock or a future it does not see.
 
 A thread that sleeps in the import system cannot be woken, so it is the victim only of what it finds itself,
 before it goes to sleep; else another party is.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lockwatch._core import agents, detector
 from lockwatch._core.blocking import raise_if_victim
 from lockwatch._core.originals import get_ident
-from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, publish, withdraw
+from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, innermost, publish, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +53,27 @@ class ModuleImport:
         owner = agents.by_ident.get(self.lock.owner or 0)
         if owner is None or owner is wait.agent:  # it is complete, and perhaps ours already
             return NOBODY
+        if _in_circle_of_imports(owner):
+            return NOBODY
         return Blockers(ALL, (owner,), owner)
 
     def forget_waits(self, survivor: Agent, /) -> None:
         """Nothing is kept here."""
+
+
+def _in_circle_of_imports(agent: Agent) -> bool:
+    """Whether the chain of imports that ``agent`` waits for comes back to where it has been: Python breaks that."""
+    seen: set[Agent] = set()
+    while agent not in seen:
+        seen.add(agent)
+        wait = innermost(agent)
+        if wait is None or not isinstance(wait.resource, ModuleImport):
+            return False
+        owner = agents.by_ident.get(wait.resource.lock.owner or 0)
+        if owner is None:
+            return False
+        agent = owner
+    return True
 
 
 def watched_acquire(original: Callable[[Any], bool]) -> Callable[[Any], bool]:

@@ -10,10 +10,10 @@ comparison per `release`.
 from __future__ import annotations
 
 import sys
-from time import monotonic_ns
+from functools import partial
 from typing import TYPE_CHECKING
 
-from lockwatch._core import hooks, settings
+from lockwatch._core import hooks
 from lockwatch._core.fastpath import PlainMutex
 from lockwatch._core.holds import AGENT, HOW
 from lockwatch._core.mutex import OWNED
@@ -41,9 +41,8 @@ class Lock(PlainMutex, WatchedLock):
     Args:
         name: What to call it in reports; by default the name that the code gives it where it is made.
 
-    Cost: uncontended one compare-and-swap and a few stores; a blocked acquire also looks along the chain of
-        those it waits
-    for. Memory: nothing per acquisition is left after release.
+    Cost: uncontended one compare-and-swap and a few stores; a blocked acquire also looks along the chain of those
+    it waits for. Memory: nothing per acquisition is left after release.
     """
 
     __slots__ = ()
@@ -66,35 +65,19 @@ class Lock(PlainMutex, WatchedLock):
         return self._acquire_with(False, -1, sys._getframe(1))
 
     def blockers(self, wait: Wait, /) -> Blockers:
-        """Say who could end ``wait``: the owner, or anybody where the lock is, or may be, a signal."""
+        """Say who could end ``wait``: the owner; anybody, if the lock is known to be a signal.
+
+        A lock taken by a bare ``acquire()``, and wanted by another, may be a signal that is used for the first time.
+        """
         hold = self._state.get(OWNED)
         if hold is None or hold is getattr(wait, "hold", None):
             return NOBODY
         owner: Agent = hold[AGENT]
         if self._signal or (self._created is not None and self._class_key() in _signal_classes):
             return Blockers(OPEN, (owner,), hold)
-        if (owner is wait.agent or owner.ended) and not hold[HOW] and not _by_with(wait):
-            return self._after_grace(wait, owner, hold)
+        if wait.hope and not hold[HOW] and not _by_with(wait):
+            return Blockers(ALL, (owner,), hold, partial(in_sight, self))
         return Blockers(ALL, (owner,), hold)
-
-    def _after_grace(self, wait: Wait, owner: Agent, hold: Hold) -> Blockers:
-        """Answer for a lock taken by a bare ``acquire()`` whose owner wants it again, or has ended.
-
-        That is how a plain lock is used as a signal, too: so another thread gets a grace in which to release
-            it.
-        """
-        if wait.hope is None:
-            wait.recheck_ns = wait.since_ns + settings.reacquire_grace_ns
-            wait.hope = True
-        return Blockers(OPEN if wait.hope else ALL, (owner,), hold)
-
-    def reconsider(self, wait: Wait, /) -> None:
-        """End the grace, unless another thread has the lock in sight, and may still release it."""
-        now = monotonic_ns()
-        if in_sight(self, wait.agent):
-            wait.recheck_ns = now + max(now - wait.since_ns, settings.reacquire_grace_ns)
-        else:
-            super().reconsider(wait)
 
     def _class_key(self) -> tuple[int, int]:
         code, lasti = self._created  # type: ignore[misc]

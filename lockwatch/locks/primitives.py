@@ -66,6 +66,8 @@ def note_capacity(initialise: Callable[..., None]) -> Callable[..., None]:
 class Event(threading.Event):
     """An event whose waits are in the graph; else ``threading.Event``."""
 
+    __module__ = "lockwatch"  # where its users know it from: the standard library's repr shows it
+
     def __init__(self) -> None:
         super().__init__()
         self._cond = Condition(Lock())
@@ -80,6 +82,8 @@ class Semaphore(threading.Semaphore):
     Raises:
         ValueError: ``value`` is negative.
     """
+
+    __module__ = "lockwatch"
 
     def __init__(self, value: int = 1) -> None:
         super().__init__(value)
@@ -100,6 +104,8 @@ class BoundedSemaphore(threading.BoundedSemaphore):
         ValueError: ``value`` is negative; at ``release``, all permits are there already.
     """
 
+    __module__ = "lockwatch"
+
     def __init__(self, value: int = 1) -> None:
         super().__init__(value)
         self._cond = Condition(Lock())
@@ -117,6 +123,8 @@ class Barrier(threading.Barrier):
         action: Called by one of them before they go on.
         timeout: Default time-out of ``wait``, in seconds; None for none.
     """
+
+    __module__ = "lockwatch"
 
     def __init__(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None

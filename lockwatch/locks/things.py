@@ -187,21 +187,23 @@ def thing_of(condition: Any, frame: FrameType | None) -> tuple[Thing, FrameType 
         frame: The frame that called ``wait``.
 
     Returns:
-        The resource, and the frame of the program that waits: the first that is not machinery.
+        The resource, and the frame of the program that waits: the first that is not machinery, if there is one.
     """
     thing: Thing | None = None
-    while frame is not None and is_machinery(frame):
-        known = _BUILDERS.get(id(frame.f_code))
+    caller = frame
+    while caller is not None and is_machinery(caller):
+        known = _BUILDERS.get(id(caller.f_code))
         if known is not None:
+            frame = caller
             try:
-                thing = known[1](frame)
+                thing = known[1](caller)
             except (AttributeError, KeyError, TypeError):  # a version that keeps it elsewhere
                 thing = None
-        frame = frame.f_back
+        caller = caller.f_back
     if thing is None:
         thing = Thing("Condition", condition, getattr(condition, "_lock", None))
     thing.condition = condition
-    return thing, frame
+    return thing, caller or frame
 
 
 recognise(threading.Event.wait, of_self("Event"))
