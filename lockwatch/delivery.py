@@ -23,6 +23,7 @@ from collections.abc import Callable
 from lockwatch import config, diagnosis, dump, errors, findings
 from lockwatch._core import hooks
 from lockwatch._core.knots import Knot
+from lockwatch._core.originals import get_ident
 from lockwatch._core.waits import Wait
 from lockwatch.report import jsonfile, text
 
@@ -32,6 +33,7 @@ _KEPT = 1000
 _record: deque[findings.Finding] = deque(maxlen=_KEPT)
 _sinks: list[Callback] = []
 _callbacks: list[Callback] = []
+_announcing: set[int] = set()
 _failed: dict[str, object] = {}
 _report_sink: Callback | None = None
 _print_sink: Callback | None = None
@@ -130,19 +132,23 @@ def deliver(finding: findings.Finding) -> None:
 
 
 def announce(finding: findings.Finding) -> None:
-    """Give a finding to user code: the callbacks and the log. Not re-entered by findings that those make."""
-    for callback in _callbacks.copy():
-        try:
-            callback(finding)
-        except Exception:
-            if callback in _callbacks:
-                _callbacks.remove(callback)
-            _log(
-                "callback",
-                "error",
-                f"a callback of on_finding failed and was removed:\n{traceback.format_exc()}",
-            )
-    _log(finding.kind, finding.level, finding.message)
+    """Give a finding to user code: the callbacks and the log. What those find in turn is only recorded."""
+    me = get_ident()
+    if me in _announcing:
+        return
+    _announcing.add(me)
+    try:
+        for callback in _callbacks.copy():
+            try:
+                callback(finding)
+            except Exception:
+                if callback in _callbacks:
+                    _callbacks.remove(callback)
+                message = f"a callback of on_finding failed and was removed:\n{traceback.format_exc()}"
+                _log("callback", "error", message)
+        _log(finding.kind, finding.level, finding.message)
+    finally:
+        _announcing.discard(me)
 
 
 def note_internal(where: str, error: BaseException) -> None:

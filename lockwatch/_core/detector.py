@@ -56,7 +56,9 @@ def check(wait: Wait) -> Knot | None:
         agent = blockers.agents[0]
         start = place.get(agent)
         if agent.ended or start is not None:
-            knot = path if start is None else path[start:]
+            knot = (
+                path[-1:] if start is None else path[start:]
+            )  # those behind an orphan's waiter go on after it
             if soft and any(edge.blockers.soft for edge in knot):
                 return _give_hope_up(wait, knot)
             return _confirm(ORPHAN if start is None else SELF if len(knot) == 1 else CYCLE, knot)

@@ -44,8 +44,9 @@ class Knot:
 
     Attributes:
         cause: CYCLE, SELF, ORPHAN, STARVED or ASLEEP.
-        edges: The parties in the order in which they wait for each other: each one's blocker is the next
-            one's agent, and the last one's is the first, the ended owner, or nobody.
+        edges: The parties in the order in which they wait for each other: each one's blocker is the next one's
+            agent, and the last one's is the first, the ended owner, or nobody. Waiters behind a cycle, or behind
+            the waiter for an orphan, are not of the knot: they go on when it is untied.
         serial: The number of the newest wait of the knot: the one that closed it. Two agents that find one
             knot agree on it.
         victim: Whose wait is to be ended by the error; None if none can be.

@@ -178,7 +178,8 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
     while True:
         verdict = waiter.slot.get(VERDICT)
         if verdict is SUSPENDED:
-            waiter.slot = {}
+            waiter.begin_again()
+            look = False  # the thread was awake meanwhile: for the others this is a new wait
         if waiter not in queue:
             if woken:
                 queue.insert(0, waiter)

@@ -45,11 +45,13 @@ def reduce(wait: Wait) -> Knot | None:
         stuck = unmarked(edges, awake, anyone=True)
         if wait.agent not in stuck:
             return None
-    if not all(edge.stands() for edge in stuck.values()):
+    knot = trace(wait.agent, stuck)
+    needed = _grounds(knot, stuck)
+    if not all(edge.stands() for edge in needed.values()):
         return None
-    if _has_open(stuck) and someone_else_may_act(stuck):
+    if _has_open(needed) and someone_else_may_act(stuck):
         return None
-    return trace(wait.agent, stuck)
+    return knot
 
 
 def stuck_if_closed() -> dict[Agent, Edge]:
@@ -75,6 +77,22 @@ def _read() -> tuple[dict[Agent, Edge], list[Agent]]:
                 current.open_seen = True
             edges[agent] = Edge(agent, current, blockers)
     return edges, awake
+
+
+def _grounds(knot: Knot, stuck: dict[Agent, Edge]) -> dict[Agent, Edge]:
+    """Return the edges that prove ``knot``: all of them if one is open, else those that can be reached from it."""
+    grounds: dict[Agent, Edge] = {}
+    work = [edge.agent for edge in knot.edges]
+    while work:
+        agent = work.pop()
+        edge = stuck.get(agent)
+        if edge is None or agent in grounds:
+            continue
+        grounds[agent] = edge
+        if edge.blockers.is_open:
+            return stuck
+        work.extend(edge.blockers.agents)
+    return grounds
 
 
 def _has_open(stuck: dict[Agent, Edge]) -> bool:
@@ -140,7 +158,7 @@ def trace(agent: Agent, stuck: dict[Agent, Edge]) -> Knot:
             return Knot(ASLEEP, tuple(path + [e for a, e in stuck.items() if a not in place]))
         following = [party for party in blockers.agents if party in stuck]
         if not following:
-            return Knot(ORPHAN, tuple(path))
+            return Knot(ORPHAN, (edge,))
         agent = next((party for party in following if party in place), following[0])
         if agent in place:
             knot = tuple(path[place[agent] :])

@@ -181,6 +181,11 @@ class Wait:
         self.raises = True
         self.open_seen = False
 
+    def begin_again(self) -> None:
+        """Count as a new wait from now on, without a verdict, but with the clock running on."""
+        self.serial = next(_serials)
+        self.slot = {}
+
     def wake(self) -> None:
         """Wake the agent, to read its verdict.
 

@@ -12,8 +12,9 @@ They are `lockwatch.Lock` and `lockwatch.RLock` with the manners of the objects 
   ``type(Lock())`` or ``_thread.LockType``): ``lock.__class__`` names the raw type, as the locks of ``mock``
   and ``weakref`` proxies do. ``type(lock)`` tells the truth.
 * ``threading.Lock | None`` works, and the classes pickle by reference as ``threading.Lock``, so that they
-  arrive as whatever that is in the other process. Subclasses are ordinary classes, and see themselves as
-  such.
+  arrive as whatever that is in the other process.
+* Lock cannot be subclassed, as it never could. RLock can, as ``_thread.RLock`` could; its subclasses are ordinary
+  classes, and see themselves as such.
 
 Cost: one Python call more when an RLock is made; nothing later.
 """
@@ -56,9 +57,12 @@ class Lock(locks.Lock, metaclass=_LikeRaw):
     __module__ = "threading"
     _raw = LockType
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("type 'threading.Lock' is not an acceptable base type")
+
     @property
     def __class__(self) -> type:
-        return LockType if type(self) is Lock else type(self)
+        return LockType
 
     @__class__.setter
     def __class__(self, new: type) -> None:

@@ -1,0 +1,394 @@
+"""Locks whose owner is in doubt: used as signals, taken twice by bare ``acquire()``, left behind by ended threads."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+
+import lockwatch
+from lockwatch import config
+from lockwatch._core.waits import OPEN
+
+if TYPE_CHECKING:
+    from tests.conftest import RunPython
+    from tests.detector.conftest import Chain, Crew
+
+LOCKS_OF_A_PLACE = (lockwatch.Lock, lockwatch.RLock)
+
+
+# --- a lock that somebody else releases --------------------------------------------------------------------
+
+
+def test_released_by_another_thread_makes_a_signal(crew: Crew) -> None:
+    """Once a thread other than the owner released a lock, it and all locks made at that place have no owner any more.
+
+    Locks made elsewhere keep theirs, also in the same function.
+    """
+
+    def make() -> lockwatch.Lock:
+        return lockwatch.Lock()
+
+    one, sister, other = make(), make(), lockwatch.Lock()
+    for lock in (one, sister, other):
+        crew.start(lock.acquire).thread.join()
+        assert not lock._signal
+    one.release()
+    later = make()
+    with later:
+        pass
+    wait = crew.start(sister.acquire)
+    crew.blocked(wait, sister)
+    found = wait.wait()
+    assert found is not None
+    assert sister.blockers(found).rule == OPEN
+    assert one._signal
+    assert not sister._signal  # by its class only
+    sister.release()
+    crew.until(wait.done)
+    other.release()
+    assert lockwatch.recorded_findings() == ()
+
+
+def test_hand_shake(crew: Crew) -> None:
+    """Twin: two threads that wake each other by locks they never took themselves, 100 times, are no deadlock."""
+    ping, pong = lockwatch.Lock(), lockwatch.Lock()
+    ping.acquire()
+    pong.acquire()
+
+    def server() -> None:
+        for _ in range(100):
+            ping.acquire()
+            pong.release()
+
+    def client() -> None:
+        for _ in range(100):
+            ping.release()
+            pong.acquire()
+
+    crew.start(server)
+    crew.start(client)
+    assert crew.deadlocks() == []
+    assert lockwatch.recorded_findings() == ()
+
+
+def test_known_signal_takes_no_part_in_a_cycle(crew: Crew, chain: Chain) -> None:
+    """A ring with an edge that anybody awake could end is no deadlock: whoever has the right to, ends it."""
+    signal, lock = lockwatch.Lock(name="signal"), lockwatch.Lock(name="lock")
+    signal.acquire()
+    crew.start(signal.release).thread.join()
+    go = threading.Event()
+
+    def first() -> str:
+        signal.acquire()
+        go.wait()
+        with lock:
+            return "went on"
+
+    def second() -> str:
+        with lock:
+            go.set()
+            crew.until(lambda: one.waits_for(lock))
+            signal.acquire()
+            return "went on"
+
+    one = crew.start(first)
+    crew.until(signal.locked)
+    two = crew.start(second)
+    crew.blocked(two, signal)
+    signal.release()
+    assert crew.deadlocks() == []
+    assert (one.value, two.value) == ("went on", "went on")
+    assert lockwatch.recorded_findings() == ()
+
+
+def test_release_by_the_owner_makes_no_signal(crew: Crew) -> None:
+    """Twin: locks that their owners release stay owned, taken by ``with`` or bare calls: their cycles are found."""
+    locks = [lockwatch.Lock() for _ in range(2)]
+    for lock in locks:
+        lock.acquire()
+        lock.release()
+        with lock:
+            pass
+    ready = threading.Barrier(2)
+
+    def body(one: lockwatch.Lock, two: lockwatch.Lock) -> None:
+        one.acquire()
+        try:
+            ready.wait()
+            with two:
+                pass
+        finally:
+            one.release()
+
+    crew.start(body, *locks)
+    crew.start(body, *reversed(locks))
+    assert [found.cause for found in crew.deadlocks()] == ["cycle"]
+
+
+def test_rlocks_are_no_signals(crew: Crew) -> None:
+    """An RLock can be released by its owner alone; the attempt of another thread is refused and changes nothing."""
+    lock = lockwatch.RLock()
+    with lock:
+        job = crew.start(lock.release)
+        crew.until(job.done)
+        assert lock.statistics().count == 1
+    assert isinstance(job.error, lockwatch.MisuseError)
+    job.error = None
+
+
+# --- a second bare acquire -------------------------------------------------------------------------------------
+
+
+def test_second_bare_acquire_is_released_in_time(crew: Crew) -> None:
+    """Twin: one thread takes a lock twice by ``acquire()``, another releases it meanwhile: that is a signal."""
+    lock = lockwatch.Lock()
+
+    def body() -> str:
+        lock.acquire()
+        lock.acquire()
+        return "went on"
+
+    job = crew.start(body)
+    crew.blocked(job, lock)
+    lock.release()
+    assert crew.deadlocks() == []
+    assert job.value == "went on"
+    assert lock._signal
+    lock.release()
+    assert lockwatch.recorded_findings() == ()
+
+
+def test_hope_lasts_as_long_as_somebody_has_the_lock_in_sight(run_python: RunPython) -> None:
+    """Twin: long after the grace there is no error while another thread has the lock, which it may yet release."""
+    done = run_python("""
+        import threading, time
+        import lockwatch
+        from lockwatch import config
+        from lockwatch._core import agents
+
+        config.configure(reacquire_grace=0.01)
+        lock = lockwatch.Lock()
+
+        def body():
+            lock.acquire()
+            lock.acquire()
+            print("went on")
+
+        thread = threading.Thread(target=body, daemon=True)
+        thread.start()
+        while not (lock._queue and (lock._queue[0].recheck_ns or 0) - lock._queue[0].since_ns > 30_000_000):
+            time.sleep(0.001)  # it has looked again at least once, and still hopes
+        assert lockwatch.recorded_findings() == ()
+        lock.release()
+        thread.join()
+        assert lockwatch.recorded_findings() == ()
+    """)
+    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
+
+
+def test_second_bare_acquire_after_the_grace(run_python: RunPython) -> None:
+    """A thread that takes a lock of its own twice by ``acquire()``, which nobody else has: the error comes after the grace."""
+    done = run_python("""
+        import threading, time
+        import lockwatch
+        from lockwatch import config
+
+        config.configure(reacquire_grace=0.2)
+
+        def body():
+            lock = lockwatch.Lock()
+            lock.acquire()
+            began = time.monotonic()
+            try:
+                lock.acquire()
+            except lockwatch.DeadlockError as error:
+                print(error.finding.cause, time.monotonic() - began >= 0.2)
+
+        thread = threading.Thread(target=body, daemon=True)
+        thread.start()
+        thread.join()
+    """)
+    assert (done.returncode, done.stdout) == (0, "self True\n"), done.stderr
+
+
+def test_second_bare_acquire_with_nobody_else_awake(run_python: RunPython) -> None:
+    """With no other thread there is nobody to hope for: the error comes at once, not after a grace of an hour."""
+    done = run_python("""
+        import lockwatch
+        from lockwatch import config
+
+        config.configure(reacquire_grace=3600.0)
+        lock = lockwatch.Lock()
+        lock.acquire()
+        try:
+            lock.acquire()
+        except lockwatch.DeadlockError as error:
+            print(error.finding.cause, error.finding.parties[0].name)
+    """)
+    assert (done.returncode, done.stdout) == (0, "self MainThread\n"), done.stderr
+
+
+# --- orphans -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", LOCKS_OF_A_PLACE)
+def test_owner_has_ended(kind: type[lockwatch.Lock | lockwatch.RLock], crew: Crew) -> None:
+    """Waiting for a lock that an ended thread never released is a deadlock, at once; the report names that thread."""
+    lock = kind(name="left")
+    crew.start(lock.acquire, name="gone").thread.join()
+
+    def body() -> None:
+        with lock:
+            pass
+
+    crew.start(body, name="late")
+    (found,) = crew.deadlocks()
+    assert found.cause == "orphan"
+    assert found.cycle == ("Thread 'late'", f"{kind.kind} 'left'", "Thread 'gone'")
+    late, gone = found.parties
+    assert (late.alive, late.victim, gone.alive, gone.victim) == (True, True, False, False)
+    assert [hold.resource for hold in gone.holds] == [f"{kind.kind} 'left'"]
+    assert gone.stack == ()
+    lock._check()
+
+
+@pytest.mark.parametrize("kind", LOCKS_OF_A_PLACE)
+def test_owner_ends_while_others_wait(kind: type[lockwatch.Lock | lockwatch.RLock], crew: Crew) -> None:
+    """A knot that closes without a new wait: the owner ends, and each of its waiters gets the error then."""
+    lock, outer = kind(name="left"), lockwatch.Lock(name="outer")
+    end = threading.Event()
+
+    def owner() -> None:
+        lock.acquire()
+        end.wait()
+
+    def waiter() -> None:
+        with lock:
+            pass
+
+    def holder() -> None:
+        with outer, lock:
+            pass
+
+    def tail() -> str:
+        with outer:
+            return "went on"
+
+    crew.start(owner, name="gone")
+    crew.until(lock.locked)
+    jobs = [crew.start(waiter, name="w0"), crew.start(waiter, name="w1"), crew.start(holder, name="holder")]
+    for job in jobs:
+        crew.blocked(job, lock)
+    last = crew.start(tail, name="tail")
+    crew.blocked(last, outer)
+    end.set()
+    found = crew.deadlocks()
+    assert {one.cause for one in found} == {"orphan"}
+    assert [next(party.name for party in one.parties if party.victim) for one in found] == ["w0", "w1", "holder"]
+    assert last.value == "went on"
+    lock._check()
+
+
+def test_owner_that_ends_after_release(crew: Crew) -> None:
+    """Twin: an owner that ends right after it released leaves no orphan, however often that is tried."""
+    lock = lockwatch.Lock()
+
+    def body() -> None:
+        with lock:
+            pass
+
+    for _ in range(20):
+        jobs = [crew.start(body) for _ in range(8)]
+        for job in jobs:
+            job.thread.join()
+    assert crew.deadlocks() == []
+    assert lockwatch.recorded_findings() == ()
+    assert lock.statistics().acquisitions == 160
+
+
+def test_orphan_by_bare_acquires_is_still_a_signal_to_somebody(crew: Crew) -> None:
+    """Twin: taken by a thread that ended, wanted by a bare ``acquire()``: another thread may release it, and does."""
+    lock = lockwatch.Lock()
+    crew.start(lock.acquire).thread.join()
+    job = crew.start(lock.acquire, name="late")
+    crew.blocked(job, lock)
+    lock.release()
+    assert crew.deadlocks() == []
+    assert job.value is True
+    assert lockwatch.recorded_findings() == ()
+
+
+def test_orphan_by_bare_acquires_after_the_grace(run_python: RunPython) -> None:
+    """The same with nobody else who has the lock: the error comes after the grace, also when the wait came first."""
+    done = run_python("""
+        import threading
+        import lockwatch
+        from lockwatch import config
+
+        config.configure(reacquire_grace=0.05)
+
+        def body(owner_first):
+            lock = lockwatch.Lock()
+            end = threading.Event()
+            def own(lock=lock, end=end):
+                lock.acquire()
+                end.wait()
+            owner = threading.Thread(target=own)
+            owner.start()
+            del own
+            if owner_first:
+                end.set()
+                owner.join()
+            else:
+                threading.Timer(0.2, end.set).start()
+            del owner
+            try:
+                lock.acquire()
+            except lockwatch.DeadlockError as error:
+                print(error.finding.cause)
+
+        for owner_first in (True, False):
+            thread = threading.Thread(target=body, args=(owner_first,), daemon=True)
+            thread.start()
+            thread.join()
+    """)
+    assert (done.returncode, done.stdout) == (0, "orphan\norphan\n"), done.stderr
+
+
+def test_lock_of_an_ended_thread_dies_with_its_last_reference(crew: Crew) -> None:
+    """An orphan keeps nothing alive: the lock is collectable, and its dead owner's table lets go of it."""
+    lock = lockwatch.Lock()
+    job = crew.start(lock.acquire)
+    crew.join()
+    assert job.agent is not None
+    assert len(job.agent.holds) == 1
+    gone = weakref.ref(lock)
+    job.thread = threading.Thread()  # it has the lock's method as its target
+    crew.jobs.clear()
+    del lock
+    gc.collect()
+    assert gone() is None
+    assert job.agent.holds == {}
+
+
+def test_the_grace_is_a_setting(crew: Crew) -> None:
+    """``reacquire_grace`` reaches the wait: it decides when the waiter looks again."""
+    config.configure(reacquire_grace=123.0)
+    lock = lockwatch.Lock()
+
+    def body() -> None:
+        lock.acquire()
+        lock.acquire()
+
+    job = crew.start(body)
+    crew.blocked(job, lock)
+    wait = job.wait()
+    assert wait is not None
+    assert wait.recheck_ns is not None
+    assert 122 < (wait.recheck_ns - wait.since_ns) / 1e9 < 124
+    lock.release()
+    crew.join()
