@@ -81,7 +81,41 @@ _HOMES = {
     "waits": "tables",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the keys are strings
+__all__ = [
+    "__version__",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Config",
+    "ConfigError",
+    "CopyError",
+    "DeadlockError",
+    "Event",
+    "Finding",
+    "InstallError",
+    "Lock",
+    "LockOrderError",
+    "LockStatistics",
+    "LockwatchError",
+    "MisuseError",
+    "Party",
+    "RLock",
+    "Semaphore",
+    "UnwatchedLock",
+    "configure",
+    "deadlock_weight",
+    "holders",
+    "install",
+    "installed",
+    "is_installed",
+    "last_deadlock",
+    "recorded_findings",
+    "on_finding",
+    "set_deadlock_weight",
+    "uninstall",
+    "unwatched_locks",
+    "waits",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -45,7 +45,7 @@ class _FindingError(LockwatchError):
         finding: what it is about.
     """
 
-    finding: Finding
+    finding: Finding  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(_headline(finding), finding=finding)

@@ -104,7 +104,7 @@ def _run() -> None:
 def _watch() -> None:
     from sortedcontainers import SortedKeyList  # not before it is needed
 
-    oldest: SortedKeyList[Wait, int] = SortedKeyList(key=lambda wait: wait.since_ns)
+    oldest: SortedKeyList = SortedKeyList(key=lambda wait: wait.since_ns)
     said: dict[int, int] = {}
     period = _SHORTEST_NS
     idle = 0
@@ -141,7 +141,7 @@ def _still_there(agent: Agent) -> bool:
     return agent.ident in sys._current_frames() and agent.ident not in agents.by_ident
 
 
-def _look_again(oldest: SortedKeyList[Wait, int]) -> bool:
+def _look_again(oldest: SortedKeyList) -> bool:
     """Bring the list of waits up to date and look at the old ones again; says whether a deadlock was found."""
     current = {wait.serial: wait for wait in map(innermost, agents.living()) if wait is not None}
     for wait in [wait for wait in oldest if wait.serial not in current]:
@@ -162,7 +162,7 @@ def _look_again(oldest: SortedKeyList[Wait, int]) -> bool:
     return found
 
 
-def _say_stalls(oldest: SortedKeyList[Wait, int], said: dict[int, int]) -> None:
+def _say_stalls(oldest: SortedKeyList, said: dict[int, int]) -> None:
     """Say which waits last longer than the thresholds, each once for each of them."""
     now = monotonic_ns()
     for level, limit in ((1, settings.stall_ns), (2, settings.stall_exit_ns)):

@@ -35,8 +35,9 @@ def enter_semaphore(self: Any) -> bool:
     return taken
 
 
-def exit_semaphore(self: Any, *_exception: object) -> None:
+def exit_semaphore(self: Any, t: object, v: object, tb: object) -> None:
     """Give the permit back."""
+    del t, v, tb
     forget_permit(self)
     self.release()
 
