@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -36,18 +37,15 @@ _DEMO = os.path.join(_RUNNER, "philosophers.py")
 
 def finding_of(knot: Knot) -> findings.Finding:
     """Return the finding that explains ``knot``."""
-    depth, cpu = config.current().stack_depth, cpu_use() if config.current().cpu else {}
-    frames = sys._current_frames()
-    victim = knot.victim if config.current().mode == "raise" else None
-    parties = [_party(edge.agent, edge.wait, edge.wait is victim, frames, depth, cpu) for edge in knot.edges]
-    cycle = [
-        label
-        for edge in knot.edges
-        for label in (agent_label(edge.agent), resource_label(edge.wait.resource))
-    ]
     owner = _owner_outside(knot)
+    look = _Look([*(edge.agent for edge in knot.edges), *([owner] if owner else [])])
+    victim = knot.victim if config.current().mode == "raise" else None
+    parties = [look.party(edge.agent, edge.wait, victim=edge.wait is victim) for edge in knot.edges]
+    cycle: list[str] = []
+    for edge in knot.edges:
+        cycle += [agent_label(edge.agent), look.label(edge.wait.resource)]
     if owner is not None:
-        parties.append(_party(owner, None, False, frames, depth, cpu))
+        parties.append(look.party(owner))
         cycle.append(agent_label(owner))
     return findings.Finding(
         kind="deadlock",
@@ -65,14 +63,11 @@ def finding_of(knot: Knot) -> findings.Finding:
 
 def stall_of(wait: Wait, *, last: bool) -> findings.Finding:
     """Return the finding that says that ``wait`` lasts long, and what those who could end it do meanwhile."""
-    depth, cpu = config.current().stack_depth, cpu_use() if config.current().cpu else {}
-    frames = sys._current_frames()
     blockers = wait.resource.blockers(wait)
     others = [agent for agent in blockers.agents if agent is not wait.agent]
-    parties = [_party(wait.agent, wait, False, frames, depth, cpu)]
-    parties += [_party(agent, innermost(agent), False, frames, depth, cpu) for agent in others]
-    who = agent_label(wait.agent)
-    what = resource_label(wait.resource)
+    look = _Look([wait.agent, *others])
+    parties = [look.party(wait.agent, wait), *(look.party(agent, innermost(agent)) for agent in others)]
+    who, what = agent_label(wait.agent), look.label(wait.resource)
     age = (time.monotonic_ns() - wait.since_ns) / 1e9
     held = f", held by {', '.join(map(agent_label, others))}" if others else ""
     return findings.Finding(
@@ -89,24 +84,77 @@ def stall_of(wait: Wait, *, last: bool) -> findings.Finding:
 
 def everybody() -> tuple[findings.Party, ...]:
     """Return all threads of the program as parties: what each holds, waits for, and where it stands."""
-    depth, cpu = config.current().stack_depth, cpu_use() if config.current().cpu else {}
-    frames = sys._current_frames()
     known = agents.living()
-    parties = [_party(agent, innermost(agent), False, frames, depth, cpu) for agent in known]
+    look = _Look(known)
+    parties = [look.party(agent, innermost(agent)) for agent in known]
     ours = agents.internal_idents | {agent.ident for agent in known}
-    for ident, frame in frames.items():
+    for ident, frame in look.frames.items():
         if ident not in ours:
             thread = threading._active.get(ident)  # type: ignore[attr-defined]
             name = thread.name if thread is not None else f"thread {ident}"
+            label = findings.agent_label("thread", name)
             parties.append(
-                findings.Party(
-                    agent=findings.agent_label("thread", name),
-                    name=name,
-                    ident=ident,
-                    stack=stack(frame, depth),
-                )
+                findings.Party(agent=label, name=name, ident=ident, stack=stack(frame, look.depth))
             )
     return tuple(parties)
+
+
+class _Look:
+    """One look at some agents: their stacks and CPU use at one moment, and labels that tell their resources apart.
+
+    Attributes:
+        frames: The innermost frame of each thread, by ident.
+        depth: How many frames to keep of each.
+    """
+
+    def __init__(self, parties: Sequence[Agent]) -> None:
+        settings = config.current()
+        self.frames = sys._current_frames()
+        self.depth = settings.stack_depth
+        self._cpu = cpu_use() if settings.cpu else {}
+        self._suffixes = _suffixes(parties)
+
+    def label(self, resource: Any) -> str:
+        """Return "Lock 'Client._lock'", or "Lock 'Account.lock' #2" where several are called so."""
+        return resource_label(resource) + self._suffixes.get(_identity(resource), "")
+
+    def party(self, agent: Agent, wait: Wait | None = None, *, victim: bool = False) -> findings.Party:
+        """Return the value for one agent, which waits in ``wait``."""
+        now = time.monotonic_ns()
+        held = [hold_value(hold, now, self.label) for hold in agent.holds.copy().values()]
+        return findings.Party(
+            agent=agent_label(agent),
+            name=agent.label(),
+            ident=agent.ident,
+            native_id=agent.native_id,
+            daemon=agent.daemon,
+            alive=not agent.ended,
+            victim=victim,
+            weight=agent.weight,
+            holds=tuple(hold for hold in held if hold is not None),
+            waits_for=None if wait is None else wait_value(wait, now, self.label),
+            stack=() if agent.ended else stack(self.frames.get(agent.ident), self.depth),
+            cpu=None if agent.ended else self._cpu.get(agent.native_id),
+        )
+
+
+def _identity(resource: Any) -> int:
+    """Return what tells resources apart: a condition or an event has a new resource object for each wait."""
+    return id(getattr(resource, "subject", resource))
+
+
+def _suffixes(parties: Sequence[Agent]) -> dict[int, str]:
+    """Number the resources that would be called the same."""
+    called: dict[str, dict[int, None]] = {}
+    for agent in parties:
+        locks = [hold[LOCK]() for hold in agent.holds.copy().values()]
+        wanted = [wait.resource for wait in agent.waits.copy()]
+        for resource in (*locks, *wanted):
+            if resource is not None:
+                called.setdefault(resource_label(resource), {})[_identity(resource)] = None
+    return {
+        key: f" #{number}" for keys in called.values() if len(keys) > 1 for number, key in enumerate(keys, 1)
+    }
 
 
 def agent_label(agent: Agent) -> str:
@@ -125,13 +173,13 @@ def created(resource: Any) -> findings.Site | None:
     return None if made is None else site(*made)
 
 
-def hold_value(hold: Hold, now_ns: int) -> findings.Hold | None:
+def hold_value(hold: Hold, now_ns: int, label: Callable[[Any], str] = resource_label) -> findings.Hold | None:
     """Return the value for one hold, or None if its lock has gone."""
     lock = hold[LOCK]()
     if lock is None:
         return None
     return findings.Hold(
-        resource=resource_label(lock),
+        resource=label(lock),
         kind=lock.kind,
         name=lock.name,
         created=created(lock),
@@ -142,11 +190,11 @@ def hold_value(hold: Hold, now_ns: int) -> findings.Hold | None:
     )
 
 
-def wait_value(wait: Wait, now_ns: int) -> findings.WaitsFor:
+def wait_value(wait: Wait, now_ns: int, label: Callable[[Any], str] = resource_label) -> findings.WaitsFor:
     """Return the value for one wait."""
     resource: Any = wait.resource
     return findings.WaitsFor(
-        resource=resource_label(resource),
+        resource=label(resource),
         kind=resource.kind,
         name=resource.name,
         created=created(resource),
@@ -187,32 +235,6 @@ def cpu_use() -> dict[int, findings.Cpu]:
         }
     except Exception:
         return {}
-
-
-def _party(
-    agent: Agent,
-    wait: Wait | None,
-    victim: bool,
-    frames: dict[int, FrameType],
-    depth: int,
-    cpu: dict[int, findings.Cpu],
-) -> findings.Party:
-    now = time.monotonic_ns()
-    held = [hold_value(hold, now) for hold in agent.holds.copy().values()]
-    return findings.Party(
-        agent=agent_label(agent),
-        name=agent.label(),
-        ident=agent.ident,
-        native_id=agent.native_id,
-        daemon=agent.daemon,
-        alive=not agent.ended,
-        victim=victim,
-        weight=agent.weight,
-        holds=tuple(hold for hold in held if hold is not None),
-        waits_for=None if wait is None else wait_value(wait, now),
-        stack=() if agent.ended else stack(frames.get(agent.ident), depth),
-        cpu=None if agent.ended else cpu.get(agent.native_id),
-    )
 
 
 def _owner_outside(knot: Knot) -> Agent | None:
