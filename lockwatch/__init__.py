@@ -82,7 +82,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "__version__",
     "Barrier",
     "BoundedSemaphore",
     "Condition",
@@ -102,6 +101,7 @@ __all__ = [
     "RLock",
     "Semaphore",
     "UnwatchedLock",
+    "__version__",
     "configure",
     "deadlock_weight",
     "holders",
@@ -109,8 +109,8 @@ __all__ = [
     "installed",
     "is_installed",
     "last_deadlock",
-    "recorded_findings",
     "on_finding",
+    "recorded_findings",
     "set_deadlock_weight",
     "uninstall",
     "unwatched_locks",

@@ -329,12 +329,16 @@ def _signal_name(value: object, where: str) -> str | None:
     """Return the name of a signal given by name or number."""
     if value is None:
         return None
-    try:
-        if isinstance(value, str) and not value.isdecimal():
-            return signal.Signals[value.upper()].name
-        return signal.Signals(int(cast("int", value))).name
-    except (KeyError, TypeError, ValueError):
-        raise _bad(where, value, "the name or number of a signal, such as 'SIGUSR1'") from None
+    name = None
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        by_number = isinstance(value, int) or value.isdecimal()
+        try:
+            name = (signal.Signals(int(value)) if by_number else signal.Signals[str(value).upper()]).name
+        except (KeyError, ValueError):
+            pass
+    if name is None or name in ("SIGKILL", "SIGSTOP"):
+        raise _bad(where, value, "the name or number of a signal that can be handled, such as 'SIGUSR1'")
+    return name
 
 
 def _bad(where: str, value: object, allowed: str) -> ConfigError:

@@ -21,9 +21,9 @@ from collections import deque
 from collections.abc import Callable
 
 from lockwatch import config, diagnosis, dump, errors, findings
-from lockwatch._core import hooks
+from lockwatch._core import agents, hooks
 from lockwatch._core.knots import Knot
-from lockwatch._core.originals import get_ident
+from lockwatch._core.originals import get_ident, start_new_thread
 from lockwatch._core.waits import Wait
 from lockwatch.report import jsonfile, text
 
@@ -151,6 +151,17 @@ def announce(finding: findings.Finding) -> None:
         _announcing.discard(me)
 
 
+def _announce_apart(finding: findings.Finding) -> None:
+    """Announce a finding; if the watchdog made it, from a thread of its own, since user code may block."""
+    if get_ident() not in agents.internal_idents:
+        announce(finding)
+    elif _callbacks or "logging" in sys.modules:
+        try:
+            start_new_thread(announce, (finding,))
+        except RuntimeError:
+            pass  # the interpreter is about to exit
+
+
 def note_internal(where: str, error: BaseException) -> None:
     """Say once for each place that lockwatch itself failed there."""
     mine = object()
@@ -195,7 +206,7 @@ def _report(knot: Knot) -> findings.Finding:
         )
     deliver(finding)
     if config.current().mode == "observe" or knot.victim is None:
-        announce(finding)
+        _announce_apart(finding)
     return finding
 
 
@@ -209,7 +220,7 @@ def _stall(wait: Wait, last: bool) -> bool:
             return False
         finding = diagnosis.stall_of(wait, last=last)
         deliver(finding)
-        announce(finding)
+        _announce_apart(finding)
     except Exception as error:
         note_internal("stall report", error)
         return True

@@ -107,6 +107,9 @@ class Agent:
 by_ident: dict[int, Agent] = {}
 """The agents of the living threads."""
 
+lost: dict[int, Agent] = {}
+"""In the child after a fork: the agents of the threads that did not come along, by the idents they had."""
+
 internal_idents: set[int] = set()
 """Threads of our own: they are not part of the program and don't count as awake."""
 
@@ -229,6 +232,7 @@ def _after_fork_in_child() -> None:
         if agent is me:
             continue
         agent.ended = agent.lost_in_fork = True
+        lost[agent.ident] = agent
         for wait in agent.waits:
             wait.resource.forget_waits(me)
         agent.waits.clear()

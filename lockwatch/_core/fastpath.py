@@ -28,6 +28,7 @@ as the steps.
 from __future__ import annotations
 
 import sys
+import threading
 from time import monotonic_ns
 
 from lockwatch._core import agents
@@ -38,14 +39,22 @@ from lockwatch._core.timeouts import check_timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
     from typing import Any
 
 _getframe = sys._getframe
+_THREADING = threading.__dict__
 _register = agents._register
 
 IMPLEMENTATION = "python"
 """Which twin runs: "python" (or, once there is one, "c")."""
+
+
+def _caller(frame: FrameType) -> FrameType:
+    """Return the frame that took a condition's lock by ``with condition:``, or used the queue that did."""
+    while frame.f_back is not None and frame.f_globals.get("__name__") in ("threading", "queue"):
+        frame = frame.f_back
+    return frame
 
 
 class PlainMutex(MutexBase):
@@ -92,6 +101,8 @@ class PlainMutex(MutexBase):
         except AttributeError:
             me = _register()
         frame = _getframe(1)
+        if frame.f_globals is _THREADING:
+            frame = _caller(frame)
         hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), True)
         try:
             if self._state.setdefault(OWNED, hold) is hold and (not self._queue or may_keep(self, hold)):
@@ -231,6 +242,8 @@ class RecursiveMutex(MutexBase):
         except AttributeError:
             me = _register()
         frame = _getframe(1)
+        if frame.f_globals is _THREADING:
+            frame = _caller(frame)
         hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), True)
         try:
             now = self._state.setdefault(OWNED, hold)

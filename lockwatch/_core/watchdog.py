@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from sortedcontainers import SortedKeyList
 
     from lockwatch._core.agents import Agent
-    from lockwatch._core.waits import Wait
 
 _LONGEST_NS = 5_000_000_000
 _SHORTEST_NS = 100_000_000
@@ -48,7 +47,7 @@ _claim: dict[int, object] = {}
 _ended: deque[tuple[Agent, int]] = deque()
 _bell: LockType = parking.new_parker()
 _finished: LockType = parking.new_parker()
-_stopping = False
+_stopping = _stopped = False
 
 
 def running() -> bool:
@@ -176,9 +175,10 @@ def _say_stalls(oldest: SortedKeyList, said: dict[int, int]) -> None:
 
 
 def _stop_for_fork() -> None:
-    global _stopping
+    global _stopping, _stopped
     _stopping = True
-    if running() and get_ident() not in agents.internal_idents:
+    _stopped = running()
+    if _stopped and get_ident() not in agents.internal_idents:
         parking.park(_finished, 0)
         parking.unpark(_bell)
         parking.park(_finished, _GONE_NS)
@@ -187,12 +187,13 @@ def _stop_for_fork() -> None:
 def _go_on() -> None:
     global _stopping
     _stopping = False
-    if _ended:
+    if _ended or _stopped:
         start()
 
 
 def _new_in_child() -> None:
-    global _bell, _finished
+    global _bell, _finished, _stopped
+    _stopped = False
     _claim.clear()
     _ended.clear()
     _bell = parking.new_parker()

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from math import ceil, isnan
+from math import isnan
 from typing import TYPE_CHECKING, Any, cast
 
 from lockwatch._core import agents, blocking, parking
+from lockwatch._core.timeouts import check_timeout
 from lockwatch.locks.rlock import RLock
 from lockwatch.locks.things import thing_of
 
@@ -38,6 +39,7 @@ def wait(self: Any, timeout: float | None = None) -> bool:
 
     Raises:
         RuntimeError: The caller does not own the lock.
+        OverflowError, TypeError: As from ``acquire``: a time-out above ``threading.TIMEOUT_MAX``, or no number.
         DeadlockError: Nobody is left who could notify, and this thread is the victim. Not with a time-out.
     """
     if not self._is_owned():
@@ -49,10 +51,10 @@ def wait(self: Any, timeout: float | None = None) -> bool:
     saved = self._release_save()
     notified = False
     try:
-        if timeout is not None and timeout <= 0:
-            notified = parker.acquire(False)
-        else:
+        if timeout is None or timeout > 0:
             notified = _sleep(self, parker, timeout, sys._getframe(1))
+        else:
+            notified = parker.acquire(False)
         return notified
     finally:
         self._acquire_restore(saved)
@@ -66,7 +68,7 @@ def wait(self: Any, timeout: float | None = None) -> bool:
 def _sleep(condition: Any, parker: Any, timeout: float | None, frame: FrameType) -> bool:
     thing, caller = thing_of(condition, frame)
     code, lasti = (None, -1) if caller is None else (caller.f_code, caller.f_lasti)
-    timeout_ns = None if timeout is None else ceil(timeout * 1e9)
+    timeout_ns = None if timeout is None else check_timeout(True, timeout)
     return blocking.block(blocking.ParkedWait(agents.current(), thing, parker, timeout_ns, code, lasti))
 
 

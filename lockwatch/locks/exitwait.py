@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lockwatch._core.agents import Agent
 
 
-class _Exit:
+class Exit:
     """The resource that the main thread waits for: the end of all non-daemon threads."""
 
     kind = "interpreter exit"
@@ -53,7 +53,7 @@ def wait_for_threads(shutdown: Callable[[], object]) -> None:
     Its first part calls what was registered to be called then, which may well wake those threads (executors
     do it so). Such calls are made in reverse order: so the one put first is the last, and begins the wait.
     """
-    wait = Wait(agents.current(), _Exit(), monotonic_ns())
+    wait = Wait(agents.current(), Exit(), monotonic_ns())
     wait.raises = False
     callbacks: list[Callable[[], object]] = threading._threading_atexits  # type: ignore[attr-defined]
 

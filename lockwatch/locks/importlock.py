@@ -17,7 +17,7 @@ from functools import wraps
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, detector
+from lockwatch._core import agents, detector, settings, watchdog
 from lockwatch._core.blocking import raise_if_victim
 from lockwatch._core.originals import get_ident
 from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, innermost, publish, withdraw
@@ -50,7 +50,8 @@ class ModuleImport:
 
     def blockers(self, wait: Wait, /) -> Blockers:
         """Name the thread that imports the module."""
-        owner = agents.by_ident.get(self.lock.owner or 0)
+        ident = self.lock.owner or 0
+        owner = agents.by_ident.get(ident) or agents.lost.get(ident)
         if owner is None or owner is wait.agent:  # it is complete, and perhaps ours already
             return NOBODY
         if _in_circle_of_imports(owner):
@@ -94,6 +95,8 @@ def watched_acquire(original: Callable[[Any], bool]) -> Callable[[Any], bool]:
             detector.block(wait)
             wait.raises = False  # first this, then the look: see detector._tell
             raise_if_victim(wait)
+            if settings.stall_ns is not None or settings.stall_exit_ns is not None:
+                watchdog.start()  # nobody else sees how long this sleep lasts
             return original(self)
         finally:
             withdraw(wait)

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from time import monotonic_ns
+from typing import TYPE_CHECKING
 
-from lockwatch._core import agents, blocking, parking
-from lockwatch._core.waits import ALL, NOBODY, Blockers
+from lockwatch._core import agents, detector, parking
+from lockwatch._core.blocking import ParkedWait, block, raise_if_victim
+from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, innermost, publish, withdraw
+from lockwatch.locks.exitwait import Exit
 from lockwatch.locks.machinery import is_machinery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType, FrameType
 
     from lockwatch._core.agents import Agent
-    from lockwatch._core.waits import Wait
 
 
 class ThreadEnd:
@@ -42,8 +45,13 @@ class ThreadEnd:
         return self.agent.label()
 
     def blockers(self, _wait: Wait, /) -> Blockers:
-        """Name the thread."""
-        return NOBODY if self.agent.ended else Blockers(ALL, (self.agent,), self.agent)
+        """Name the thread. The main thread counts as ended when it waits for the others at interpreter exit."""
+        if self.agent.ended:
+            return NOBODY
+        last = innermost(self.agent) if self.agent.main else None
+        if last is not None and last.resource.__class__ is Exit:
+            return NOBODY
+        return Blockers(ALL, (self.agent,), self.agent)
 
     def forget_waits(self, survivor: Agent, /) -> None:
         """Nothing is kept here but the joiners, which are in the agent that is gone."""
@@ -59,25 +67,47 @@ def watched_join(original: Callable[..., None]) -> Callable[..., None]:
     """Wrap ``Thread.join``."""
 
     def join(self: threading.Thread, timeout: float | None = None) -> None:
-        if timeout is None and self is not threading.main_thread():
-            agent = agent_of(self)
-            if agent is not None and not agent.ended and agent is not agents.current():
-                _wait_for_end(agent)
-        original(self, timeout)
+        agent = agent_of(self) if timeout is None else None
+        if agent is None or agent.ended or agent is agents.current():
+            original(self, timeout)
+        elif self is threading.main_thread():
+            _wait_in(original, self, agent)
+        else:
+            _wait_for_end(agent)
+            original(self)
 
     return join
 
 
-def _wait_for_end(agent: Agent) -> None:
-    frame: Any = sys._getframe(2)
+def _caller() -> tuple[CodeType | None, int]:
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None and is_machinery(frame):
         frame = frame.f_back
-    code, lasti = (None, -1) if frame is None else (frame.f_code, frame.f_lasti)
-    wait = blocking.ParkedWait(agents.current(), ThreadEnd(agent), parking.new_parker(), None, code, lasti)
+    return (None, -1) if frame is None else (frame.f_code, frame.f_lasti)
+
+
+def _wait_in(original: Callable[..., None], thread: threading.Thread, agent: Agent) -> None:
+    """Join the main thread, which ends for its joiners long before its local storage does: in the original.
+
+    There the wait cannot be woken, so it is a victim only of what it finds itself.
+    """
+    wait = Wait(agents.current(), ThreadEnd(agent), monotonic_ns(), None, *_caller())
+    publish(wait)
+    try:
+        detector.block(wait)
+        wait.raises = False  # first this, then the look: see detector._tell
+        raise_if_victim(wait)
+        original(thread)
+    finally:
+        withdraw(wait)
+
+
+def _wait_for_end(agent: Agent) -> None:
+    wait = ParkedWait(agents.current(), ThreadEnd(agent), parking.new_parker(), None, *_caller())
     agent.joiners.append(wait)  # first announce, then look whether it has ended meanwhile
     try:
         if not agent.ended:
-            blocking.block(wait)
+            block(wait)
     finally:
         if wait in agent.joiners:
             agent.joiners.remove(wait)

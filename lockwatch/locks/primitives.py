@@ -12,7 +12,9 @@ Assumed atomic: one store into, or pop from, the table of permits; each agent to
 
 from __future__ import annotations
 
+import sys
 import threading
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents
@@ -22,10 +24,13 @@ from lockwatch.locks.lock import Lock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_acquire = threading.Semaphore.acquire
+"""What ``with`` calls in ``threading``, too, also where a subclass has an ``acquire`` of its own."""
+
 
 def enter_semaphore(self: Any) -> bool:
     """Take a permit by ``with``: this thread will give it back."""
-    taken: bool = self.acquire()
+    taken: bool = _acquire(self)
     try:
         permits = self._lockwatch_permits
     except AttributeError:
@@ -42,6 +47,9 @@ def exit_semaphore(self: Any, t: object, v: object, tb: object) -> None:
     self.release()
 
 
+_EXIT = exit_semaphore.__code__
+
+
 def forget_permit(semaphore: Any) -> None:
     """Take one permit of this thread's out of the semaphore's table."""
     permits = semaphore.__dict__.get("_lockwatch_permits")
@@ -52,6 +60,18 @@ def forget_permit(semaphore: Any) -> None:
             permits[me] = left
         else:
             permits.pop(me, None)
+
+
+def watched_release(original: Callable[..., None]) -> Callable[..., None]:
+    """Wrap ``release`` to note permits that come back otherwise than by ``with``: they may come from anybody."""
+
+    @wraps(original)
+    def release(self: Any, n: int = 1) -> None:
+        if sys._getframe(1).f_code is not _EXIT:
+            self._lockwatch_loose = True
+        original(self, n)
+
+    return release
 
 
 def note_capacity(initialise: Callable[..., None]) -> Callable[..., None]:
@@ -93,6 +113,7 @@ class Semaphore(threading.Semaphore):
 
     __enter__ = enter_semaphore  # type: ignore[assignment]
     __exit__ = exit_semaphore
+    release = watched_release(threading.Semaphore.release)
 
 
 class BoundedSemaphore(threading.BoundedSemaphore):
@@ -114,6 +135,7 @@ class BoundedSemaphore(threading.BoundedSemaphore):
 
     __enter__ = enter_semaphore  # type: ignore[assignment]
     __exit__ = exit_semaphore
+    release = watched_release(threading.BoundedSemaphore.release)
 
 
 class Barrier(threading.Barrier):

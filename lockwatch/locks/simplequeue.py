@@ -26,11 +26,11 @@ from __future__ import annotations
 import queue
 import sys
 from collections import deque
-from math import ceil
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lockwatch._core import agents, blocking, parking
+from lockwatch._core.timeouts import check_timeout
 from lockwatch._core.waits import NOBODY, OPEN, Blockers
 from lockwatch.locks.machinery import is_machinery
 
@@ -40,21 +40,27 @@ if TYPE_CHECKING:
     from lockwatch._core.agents import Agent
     from lockwatch._core.waits import Wait
 
-_original = queue.SimpleQueue
+original = queue.SimpleQueue
+"""The C class (or the one in Python that stands in for it)."""
 _ANYBODY = Blockers(OPEN)
 
 
-class SimpleQueue(_original):  # type: ignore[type-arg]
+class SimpleQueue(original):  # type: ignore[type-arg]
     """An unbounded queue whose waits are in the graph; else ``queue.SimpleQueue``."""
 
     kind = "SimpleQueue"
     name = None
     lock_class = "SimpleQueue"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._items: deque[Any] = deque()
-        self._getters: deque[Any] = deque()
+    _items: deque[Any]
+    _getters: deque[Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make an empty queue; as with the C class, nothing depends on a subclass calling ``__init__``."""
+        self: Self = super().__new__(cls, *args, **kwargs)
+        self._items = deque()
+        self._getters = deque()
+        return self
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an item in. Never blocks; the other arguments are there for ``queue.Queue``'s sake."""
@@ -78,17 +84,21 @@ class SimpleQueue(_original):  # type: ignore[type-arg]
             timeout: How long to wait, in seconds; None for ever.
 
         Raises:
-            queue.Empty: There was none (in time). ValueError: A negative time-out. DeadlockError: Nobody is
-            left who could put one in, and this thread is the victim. Not with a time-out.
+            queue.Empty: There was none (in time).
+            ValueError, OverflowError, TypeError: A time-out that is negative, too large, or no number.
+            DeadlockError: Nobody is left who could put one in, and this thread is the victim. Not with a time-out.
         """
-        if block and timeout is not None and timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
+        timeout_ns = None
+        if block and timeout is not None:
+            if timeout < 0:
+                raise ValueError("'timeout' must be a non-negative number")
+            timeout_ns = check_timeout(True, timeout)
         try:
             return self._items.popleft()
         except IndexError:
             if not block:
                 raise queue.Empty from None
-        return self._wait(None if timeout is None else monotonic_ns() + ceil(timeout * 1e9), sys._getframe(1))
+        return self._wait(None if timeout_ns is None else monotonic_ns() + timeout_ns, sys._getframe(1))
 
     def get_nowait(self) -> Any:
         """Take the next item if there is one; else raise queue.Empty."""
@@ -109,9 +119,11 @@ class SimpleQueue(_original):  # type: ignore[type-arg]
         return _ANYBODY
 
     def forget_waits(self, survivor: Agent, /) -> None:
-        """Drop the getters of threads that did not come along through a fork; the survivor is not among them."""
-        del survivor
-        self._getters.clear()
+        """Drop the getters of threads that did not come along through a fork."""
+        ours = [getattr(wait, "parker", None) for wait in survivor.waits]
+        for parker in self._getters.copy():
+            if parker not in ours:
+                self._forget(parker)
 
     def _wake(self) -> None:
         """Wake the first getter, if there is an item for it."""

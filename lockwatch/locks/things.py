@@ -9,7 +9,8 @@ wait                   blockers
 =====================  ==========================================================================================
 Condition, Event,      OPEN: anyone awake
 Barrier, Queue
-Semaphore              ANY agent that took a permit by ``with``, if those are all permits that there are; else OPEN
+Semaphore              ANY agent that took a permit by ``with``, if those are all permits that there are, and
+                       none ever came back but by ``with``; else OPEN
 Future, running        ALL: the thread that runs it
 Future, pending        ANY worker of its pool
 futures.wait(), all    ALL threads that run one of them
@@ -99,6 +100,8 @@ class SemaphoreThing(Thing):
         semaphore: Any = self.subject
         if semaphore._value > 0:
             return NOBODY
+        if getattr(semaphore, "_lockwatch_loose", False):
+            return _ANYBODY
         holders: dict[Agent, int] = getattr(semaphore, "_lockwatch_permits", {}).copy()
         if holders and sum(holders.values()) == getattr(semaphore, "_lockwatch_capacity", None):
             return Blockers(ANY, tuple(holders))

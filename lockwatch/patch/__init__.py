@@ -23,6 +23,7 @@ Cost: about 10 to 50 ms, once; see `references`.
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from lockwatch import config, delivery, dump
 from lockwatch import diagnosis as diagnosis
 from lockwatch._core import originals
+from lockwatch.errors import InstallError
 from lockwatch.patch import adopt, children, exits, guards, names, waits
 from lockwatch.patch.adopt import UnwatchedLock, unwatched_locks
 
@@ -78,6 +80,8 @@ def install(**settings: Any) -> None:
     if present.cpu:
         _load_if_there("psutil")
     with _guard:
+        if present.dump_signal is not None and originals.get_ident() != threading.main_thread().ident:
+            raise InstallError("only the main thread can set a dump_signal: install() there, or leave it out")
         if not _state.installed:
             guards.check()
             _state.installed = True

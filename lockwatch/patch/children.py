@@ -6,9 +6,7 @@ interpreter, to which ``multiprocessing.spawn.get_preparation_data`` sends a dic
 know. So one entry is added, whose unpickling installs lockwatch, before the program's ``__main__`` is
 imported. If that fails in the child, it says so on stderr and goes on without.
 
-``multiprocessing`` is often imported after `install()`. A finder in ``sys.meta_path`` waits for that one
-module. (wrapt's post-import hooks would do the same, but importing wrapt costs some 80 ms and loads asyncio
-and logging before the patch.)
+``multiprocessing`` is often imported after `install()`; `lockwatch.patch.postimport` waits for it.
 
 Not followed: Pythons started by ``subprocess`` or ``os.exec``; use ``lockwatch run`` in their command line.
 """
@@ -20,12 +18,10 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from lockwatch import config, delivery
+from lockwatch.patch import postimport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from importlib.abc import Loader
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from collections.abc import Callable
 
 _MODULE: Final = "multiprocessing.spawn"
 _KEY: Final = "lockwatch"
@@ -85,69 +81,18 @@ class _Wrapper:
         return {**data, _KEY: _Begin()} if self.active else data
 
 
-class _Finder:
-    """Finds ``multiprocessing.spawn`` as the others do, and wraps its function once it is loaded."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return the spec with a loader that calls us back; None for all other modules."""
-        if fullname != _MODULE:
-            return None
-        for finder in sys.meta_path:
-            find = None if finder is self else getattr(finder, "find_spec", None)
-            spec: ModuleSpec | None = None if find is None else find(fullname, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
-                return spec
-        return None
-
-
-class _Loader:
-    """The module's own loader, and a word to us when it is done."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Make the module as its own loader does."""
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Load the module as its own loader does, then wrap its function."""
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-        if _finder is not None:
-            _wrap(module)
-
-
 _wrapper: _Wrapper | None = None
-_finder: _Finder | None = None
 
 
 def replace() -> None:
     """Have children install lockwatch, now or as soon as ``multiprocessing`` is loaded."""
-    global _finder
-    _finder = _Finder()
-    module = sys.modules.get(_MODULE)
-    if module is not None:
-        _wrap(module)
-    else:
-        sys.meta_path.insert(0, _finder)
+    postimport.when_loaded(_MODULE, _wrap)
 
 
 def restore() -> None:
     """Let children start as they would without lockwatch."""
-    global _wrapper, _finder
-    if _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)
-    _finder = None
+    global _wrapper
+    postimport.forget(_MODULE)
     if _wrapper is not None:
         _wrapper.active = False
         module: Any = sys.modules.get(_MODULE)

@@ -1,13 +1,13 @@
-"""The classes that `install()` puts in the place of ``threading.Lock`` and ``threading.RLock``.
+"""The classes that `install()` puts in the place of ``threading.Lock`` and ``RLock`` and ``queue.SimpleQueue``.
 
-They are `lockwatch.Lock` and `lockwatch.RLock` with the manners of the objects they replace:
+They are the classes of `lockwatch.locks` with the manners of those they replace:
 
 * They treat arguments as the replaced ones do: Lock refuses them; RLock ignores them up to 3.12, warns in
   3.13 and 3.14, and refuses them from 3.15 on. (``name=`` is taken, since `lockwatch.Lock` has it; portable
   code gives none.)
 * ``isinstance(x, threading.Lock)`` is also true for raw locks: those made before, by C code or by
   ``_thread``. From 3.13 on, where ``threading.Lock`` has always been a class, it was true for all of them;
-  before that it was a TypeError.
+  before that it was a TypeError. So it is with SimpleQueue, which has always been a class.
 * ``isinstance(lock, LockType)`` is also true where ``LockType`` was bound before `install()` (to
   ``type(Lock())`` or ``_thread.LockType``): ``lock.__class__`` names the raw type, as the locks of ``mock``
   and ``weakref`` proxies do. ``type(lock)`` tells the truth.
@@ -27,6 +27,7 @@ import warnings
 from lockwatch import locks
 from lockwatch._core.fastpath import RecursiveMutex
 from lockwatch._core.originals import LockType, RLockType
+from lockwatch.locks import simplequeue
 
 _object_class = object.__dict__["__class__"]
 
@@ -90,6 +91,14 @@ class RLock(locks.RLock, metaclass=_LikeRaw):
     @__class__.setter
     def __class__(self, new: type) -> None:
         _object_class.__set__(self, new)
+
+
+class SimpleQueue(simplequeue.SimpleQueue, metaclass=_LikeRaw):
+    """An unbounded queue, watched by lockwatch; see ``queue.SimpleQueue``."""
+
+    __slots__ = ()
+    __module__ = "queue"
+    _raw = simplequeue.original
 
 
 def adopted(kind: type[Lock | RLock], name: str) -> Lock | RLock:

@@ -17,8 +17,8 @@ import threading
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from lockwatch.locks import condition, importlock, joins, primitives, simplequeue
-from lockwatch.patch import postimport
+from lockwatch.locks import condition, importlock, joins, primitives
+from lockwatch.patch import classes, postimport
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -48,13 +48,16 @@ def restore() -> None:
 def _targets() -> list[tuple[Any, str, Any]]:
     thread: Any = threading.Thread
     semaphore: Any = threading.Semaphore
+    bounded: Any = threading.BoundedSemaphore
     return [
         (threading.Condition, "wait", wraps(threading.Condition.wait)(condition.wait)),
         (thread, "join", wraps(thread.join)(joins.watched_join(thread.join))),
         (semaphore, "__init__", wraps(semaphore.__init__)(primitives.note_capacity(semaphore.__init__))),
         (semaphore, "__enter__", primitives.enter_semaphore),
         (semaphore, "__exit__", primitives.exit_semaphore),
-        (queue, "SimpleQueue", simplequeue.SimpleQueue),
+        (semaphore, "release", primitives.watched_release(semaphore.release)),
+        (bounded, "release", primitives.watched_release(bounded.release)),
+        (queue, "SimpleQueue", classes.SimpleQueue),
     ]
 
 

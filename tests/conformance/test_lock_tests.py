@@ -6,6 +6,10 @@ part of ``test_under_install.py``.
 
 from __future__ import annotations
 
+import sys
+import threading
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -57,3 +61,23 @@ class TestBoundedSemaphore(lock_tests.BoundedSemaphoreTests):
 
 class TestBarrier(lock_tests.BarrierTests):
     barriertype = staticmethod(lockwatch.Barrier)
+
+
+@pytest.mark.parametrize("kind", [threading.Condition, lockwatch.Condition], ids=["threading", "lockwatch"])
+def test_strange_timeouts(kind: Any) -> None:
+    """What ``Condition.wait`` makes of time-outs that are too large, no numbers, or NaN: not in CPython's tests."""
+    condition = kind()
+    with condition:
+        for too_large in (1e10, float("inf"), threading.TIMEOUT_MAX * 2):
+            with pytest.raises(OverflowError):
+                condition.wait(too_large)
+        # From 3.15 on, whatever float() takes from a number will do.
+        for no_number in ("1",) if sys.version_info >= (3, 15) else ("1", Fraction(1, 2), Decimal("0.5")):
+            with pytest.raises(TypeError):
+                condition.wait(no_number)
+        for timeout in (0, -1, -1e10, float("-inf"), False):
+            assert not condition.wait(timeout)
+        if sys.version_info < (3, 15):
+            assert not condition.wait(float("nan"))
+        assert not condition._waiters
+        assert condition._is_owned()

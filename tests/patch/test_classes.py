@@ -75,19 +75,34 @@ def test_subclasses_see_themselves(run_python: RunPython) -> None:
     check(
         run_python,
         """
-        class Mine(threading.Lock):
+        class Mine(threading.RLock):
             def __init__(self, extra):
                 super().__init__()
                 self.extra = extra
         mine = Mine(3)
-        assert mine.__class__ is Mine and mine.extra == 3 and isinstance(mine, threading.Lock)
-        assert not isinstance(lock, Mine) and not isinstance(raw, Mine) and not issubclass(LockType, Mine)
+        assert mine.__class__ is Mine and mine.extra == 3 and isinstance(mine, threading.RLock)
+        assert not isinstance(rlock, Mine) and not issubclass(RLockType, Mine)
         with mine:
-            assert mine.locked()
+            assert mine._is_owned()
         class Other(Mine): pass
         mine.__class__ = Other
         assert type(mine) is Other
         assert type(lock) is threading.Lock and lock.__class__ is _thread.LockType
+        """,
+    )
+
+
+def test_lock_cannot_be_subclassed(run_python: RunPython) -> None:
+    """A program that subclasses ``threading.Lock`` fails without lockwatch; so it does with it."""
+    check(
+        run_python,
+        """
+        try:
+            class Mine(threading.Lock): pass
+        except TypeError as error:
+            assert "not an acceptable base type" in str(error)
+        else:
+            raise AssertionError
         """,
     )
 
