@@ -121,14 +121,14 @@ def print_to(fd: int | None) -> None:
 
 
 def deliver(finding: findings.Finding) -> None:
-    """Record a finding and give it to the sinks, not to user code."""
-    _record.append(finding)
+    """Give a finding to the sinks, not to user code, and record it: what is on record has been written."""
     for sink in _sinks.copy():
         try:
             sink(finding)
         except Exception as error:
             remove_sink(sink)
             note_internal(f"sink {getattr(sink, '__qualname__', sink)!s}", error)
+    _record.append(finding)
 
 
 def announce(finding: findings.Finding) -> None:

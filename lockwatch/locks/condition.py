@@ -13,16 +13,31 @@ from __future__ import annotations
 
 import sys
 import threading
-from math import isnan
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any, cast
 
 from lockwatch._core import agents, blocking, parking
+from lockwatch._core.originals import allocate_lock
 from lockwatch._core.timeouts import check_timeout
 from lockwatch.locks.rlock import RLock
 from lockwatch.locks.things import thing_of
 
 if TYPE_CHECKING:
     from types import FrameType
+
+
+def _refuses_nan() -> bool:
+    condition = threading.Condition(allocate_lock())
+    with condition:
+        try:
+            condition.wait(nan)
+        except ValueError:
+            return True
+    return False
+
+
+_REFUSES_NAN = _refuses_nan()
+"""Whether NaN as a time-out is an error (from some 3.14.x on), or as good as 0."""
 
 
 def wait(self: Any, timeout: float | None = None) -> bool:
@@ -39,19 +54,18 @@ def wait(self: Any, timeout: float | None = None) -> bool:
 
     Raises:
         RuntimeError: The caller does not own the lock.
+        ValueError: The time-out is NaN, on versions that refuse that.
         OverflowError, TypeError: As from ``acquire``: a time-out above ``threading.TIMEOUT_MAX``, or no number.
         DeadlockError: Nobody is left who could notify, and this thread is the victim. Not with a time-out.
     """
     if not self._is_owned():
         raise RuntimeError("cannot wait on un-acquired lock")
-    if timeout is not None and sys.version_info >= (3, 15) and isnan(timeout):
-        raise ValueError("Invalid value NaN (not a number)")
     parker = parking.new_parker()
     self._waiters.append(parker)
     saved = self._release_save()
     notified = False
     try:
-        if timeout is None or timeout > 0:
+        if timeout is None or timeout > 0 or (_REFUSES_NAN and isnan(timeout)):
             notified = _sleep(self, parker, timeout, sys._getframe(1))
         else:
             notified = parker.acquire(False)

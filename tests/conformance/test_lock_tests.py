@@ -77,7 +77,7 @@ def test_strange_timeouts(kind: Any) -> None:
                 condition.wait(no_number)
         for timeout in (0, -1, -1e10, float("-inf"), False):
             assert not condition.wait(timeout)
-        if sys.version_info < (3, 15):
+        if sys.version_info < (3, 14):  # an error since some 3.14.x, where CPython's tests say so
             assert not condition.wait(float("nan"))
         assert not condition._waiters
         assert condition._is_owned()
