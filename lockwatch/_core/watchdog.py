@@ -26,6 +26,8 @@ import sys
 from collections import deque
 from time import monotonic_ns
 
+from sortedcontainers import SortedKeyList
+
 from lockwatch._core import agents, detector, hooks, parking, settings
 from lockwatch._core.originals import get_ident, start_new_thread
 from lockwatch._core.waits import OPEN, innermost
@@ -33,8 +35,6 @@ from lockwatch._core.waits import OPEN, innermost
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType
-
-    from sortedcontainers import SortedKeyList
 
     from lockwatch._core.agents import Agent
 
@@ -48,6 +48,8 @@ _ended: deque[tuple[Agent, int]] = deque()
 _bell: LockType = parking.new_parker()
 _finished: LockType = parking.new_parker()
 _stopping = _stopped = False
+_broken: list[Exception] = []
+"""What ended a watchdog that failed: there is no other one then."""
 
 
 def running() -> bool:
@@ -58,7 +60,7 @@ def running() -> bool:
 def start() -> None:
     """Start the watchdog if there is none. Never raises: at interpreter exit no thread can be started any more."""
     token = object()
-    if _stopping or _claim.setdefault(_ME, token) is not token:
+    if _stopping or _broken or _claim.setdefault(_ME, token) is not token:
         return
     try:
         start_new_thread(_run, ())
@@ -91,6 +93,7 @@ def _run() -> None:
     try:
         _watch()
     except Exception as error:
+        _broken.append(error)
         hooks.internal("watchdog", error)
     finally:
         agents.internal_idents.discard(get_ident())
@@ -101,8 +104,6 @@ def _run() -> None:
 
 
 def _watch() -> None:
-    from sortedcontainers import SortedKeyList  # not before it is needed
-
     oldest: SortedKeyList = SortedKeyList(key=lambda wait: wait.since_ns)
     said: dict[int, int] = {}
     period = _SHORTEST_NS

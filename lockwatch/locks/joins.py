@@ -67,7 +67,8 @@ def watched_join(original: Callable[..., None]) -> Callable[..., None]:
     """Wrap ``Thread.join``."""
 
     def join(self: threading.Thread, timeout: float | None = None) -> None:
-        agent = agent_of(self) if timeout is None else None
+        # While the interpreter is finalized no other thread runs, or ends: from 3.14 on the original refuses to wait.
+        agent = agent_of(self) if timeout is None and not sys.is_finalizing() else None
         if agent is None or agent.ended or agent is agents.current():
             original(self, timeout)
         elif self is threading.main_thread():
