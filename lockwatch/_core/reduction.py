@@ -189,14 +189,14 @@ def _unknown_threads(known: set[int]) -> bool:
         unknown = everyone - known - agents.internal_idents
         if unknown & threading._active.keys():  # type: ignore[attr-defined]
             return True
-        foreign = settings.respect_foreign_threads and _native_threads() > len(everyone)
+        foreign = settings.respect_foreign_threads and native_threads() > len(everyone)
         if not unknown and not foreign:
             return False
         sleep(0.001)
     return True
 
 
-def _native_threads() -> int:
+def native_threads() -> int:
     """Count the threads of this process, Python's or not; 0 where it cannot be told."""
     try:
         return len(os.listdir("/proc/self/task"))

@@ -24,11 +24,11 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 
 from sortedcontainers import SortedKeyList
 
-from lockwatch._core import agents, detector, hooks, parking, settings
+from lockwatch._core import agents, detector, hooks, parking, reduction, settings
 from lockwatch._core.originals import get_ident, start_new_thread
 from lockwatch._core.waits import OPEN, innermost
 
@@ -47,7 +47,7 @@ _claim: dict[int, object] = {}
 _ended: deque[tuple[Agent, int]] = deque()
 _bell: LockType = parking.new_parker()
 _finished: LockType = parking.new_parker()
-_stopping = _stopped = False
+_stopping = False
 _broken: list[Exception] = []
 """What ended a watchdog that failed: there is no other one then."""
 
@@ -176,25 +176,30 @@ def _say_stalls(oldest: SortedKeyList, said: dict[int, int]) -> None:
 
 
 def _stop_for_fork() -> None:
-    global _stopping, _stopped
+    """Be gone before a fork of a program that has one thread: nobody waits there, and nobody is to be warned of two."""
+    global _stopping
+    if len(sys._current_frames()) > 2:
+        return
     _stopping = True
-    _stopped = running()
-    if _stopped and get_ident() not in agents.internal_idents:
+    if running() and get_ident() not in agents.internal_idents:
         parking.park(_finished, 0)
         parking.unpark(_bell)
         parking.park(_finished, _GONE_NS)
+        for _ in range(100):  # the system's thread takes a moment longer
+            if reduction.native_threads() <= 1:
+                break
+            sleep(0.001)
 
 
 def _go_on() -> None:
     global _stopping
     _stopping = False
-    if _ended or _stopped:
+    if _ended:
         start()
 
 
 def _new_in_child() -> None:
-    global _bell, _finished, _stopped
-    _stopped = False
+    global _bell, _finished
     _claim.clear()
     _ended.clear()
     _bell = parking.new_parker()

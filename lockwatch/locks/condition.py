@@ -26,20 +26,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-def _refuses_nan() -> bool:
-    condition = threading.Condition(allocate_lock())
-    with condition:
-        try:
-            condition.wait(nan)
-        except ValueError:
-            return True
-    return False
-
-
-_REFUSES_NAN = _refuses_nan()
-"""Whether NaN as a time-out is an error (from some 3.14.x on), or as good as 0."""
-
-
 def wait(self: Any, timeout: float | None = None) -> bool:
     """Wait until notified or until the time is up.
 
@@ -99,3 +85,17 @@ class Condition(threading.Condition):
         super().__init__(cast("Any", RLock()) if lock is None else lock)
 
     wait = wait
+
+
+def _refuses_nan() -> bool:
+    condition = Condition(allocate_lock())
+    with condition:
+        try:
+            threading.Condition.wait(condition, nan)
+        except ValueError:
+            return True
+    return False
+
+
+_REFUSES_NAN = _refuses_nan()
+"""Whether NaN as a time-out is an error (from some 3.14.x on), or as good as 0."""
