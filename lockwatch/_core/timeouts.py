@@ -7,6 +7,7 @@ that give arguments.
 
 from __future__ import annotations
 
+import sys
 from math import ceil, isnan
 
 from lockwatch._core.originals import TIMEOUT_MAX
@@ -44,6 +45,12 @@ def check_timeout(blocking: Any, timeout: Any) -> int | None:
 
 
 def _number(timeout: Any) -> float:
+    if sys.version_info >= (3, 15):
+        try:
+            number: float = type(timeout).__float__(timeout)
+        except AttributeError:
+            raise TypeError(f"must be real number, not {type(timeout).__name__}") from None
+        return number
     try:
         return int(timeout.__index__())
     except AttributeError:

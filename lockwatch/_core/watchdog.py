@@ -21,6 +21,7 @@ Assumed atomic: ``dict.setdefault`` and ``pop`` as the claim of being the watchd
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections import deque
@@ -181,14 +182,20 @@ def _stop_for_fork() -> None:
     if len(sys._current_frames()) > 2:
         return
     _stopping = True
-    if running() and get_ident() not in agents.internal_idents:
-        parking.park(_finished, 0)
-        parking.unpark(_bell)
-        parking.park(_finished, _GONE_NS)
-        for _ in range(100):  # the system's thread takes a moment longer
-            if reduction.native_threads() <= 1:
-                break
-            sleep(0.001)
+    _await_end()
+
+
+def _await_end() -> None:
+    if not running() or get_ident() in agents.internal_idents:
+        return
+    threads = reduction.native_threads()
+    parking.park(_finished, 0)
+    parking.unpark(_bell)
+    parking.park(_finished, _GONE_NS)
+    for _ in range(100):  # the system's thread takes a moment longer
+        if reduction.native_threads() < threads:
+            return
+        sleep(0.001)
 
 
 def _go_on() -> None:
@@ -207,6 +214,16 @@ def _new_in_child() -> None:
     _go_on()
 
 
+def _stop_at_exit() -> None:
+    """Be gone before the interpreter is: a subinterpreter must not end while a thread runs in it."""
+    global _stopping
+    _stopping = True
+    if look_after in agents.on_end:
+        agents.on_end.remove(look_after)
+    _await_end()
+
+
+atexit.register(_stop_at_exit)
 agents.on_end.append(look_after)
 parking.on_long_wait = start
 if hasattr(os, "register_at_fork"):
