@@ -9,7 +9,6 @@ import datetime as dt
 import os
 import platform
 import sys
-import sysconfig
 import threading
 import tomllib
 from pathlib import Path
@@ -25,7 +24,6 @@ def python() -> dict[str, object]:
         "implementation": platform.python_implementation(),
         "build": " ".join(sys.version.split()),
         "compiler": platform.python_compiler(),
-        "flags": sysconfig.get_config_var("CONFIG_ARGS") or "",
         "gil": bool(gil),
         "lock": lock_engine(),
         "switch_interval": sys.getswitchinterval(),

@@ -41,7 +41,11 @@ _print_sink: Callback | None = None
 
 def recorded_findings() -> tuple[findings.Finding, ...]:
     """Return the findings of this process, oldest first; at most the last 1,000."""
-    return tuple(_record.copy())
+    while True:
+        try:
+            return tuple(_record.copy())
+        except RuntimeError:  # without a GIL: another thread has just added one
+            continue
 
 
 def last_deadlock() -> findings.Finding | None:

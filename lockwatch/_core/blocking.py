@@ -64,6 +64,8 @@ def block(wait: ParkedWait) -> bool:
         DeadlockError: The agent is the victim of a deadlock (what `hooks.error` makes of it).
         BaseException: Whatever a signal handler raised.
     """
+    for suspended in wait.agent.waits[::-1]:
+        suspended.give_way()  # this runs in a signal handler or finalizer on top of it
     publish(wait)
     try:
         detector.block(wait)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from time import monotonic_ns
 
-from lockwatch._core import agents, hooks, reduction, settings
+from lockwatch._core import agents, hooks, parking, reduction, settings
 from lockwatch._core.knots import CYCLE, ORPHAN, SELF, Edge, Knot
 from lockwatch._core.waits import ALL, FREE, VERDICT, Victim, innermost
 
@@ -27,6 +27,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lockwatch._core.agents import Agent
     from lockwatch._core.waits import Wait
+
+
+_A_MOMENT_NS = 1_000_000
+_PATIENCE = 1000
+"""How many moments to wait for another agent's report of a knot."""
 
 
 def check(wait: Wait) -> Knot | None:
@@ -97,7 +102,7 @@ def _confirm(cause: str, edges: list[Edge]) -> Knot | None:
     return None
 
 
-_claims: dict[int, object] = {}
+_claims: dict[int, _Claim] = {}
 """Knots in the hands of some agent, by serial; entries of knots whose wait is over are dropped at the next claim."""
 
 
@@ -126,18 +131,37 @@ def settle(knot: Knot) -> bool:
             this knot in
         hand, if deadlocks are only observed, or if it has dissolved.
     """
-    token = object()
+    mine = _Claim()
     _forget_claims()
-    if _claims.setdefault(knot.serial, token) is not token:
-        return False
+    claim = _claims.setdefault(knot.serial, mine)
+    if claim is not mine:
+        return _await(claim)
+    again = True
     try:
-        told = _tell(knot)
-    except BaseException:
-        _claims.pop(knot.serial, None)
-        raise
-    if told:
-        _claims.pop(knot.serial, None)
-    return told
+        again = not knot.stands() or _tell(knot)  # somebody else may just have settled it
+    finally:
+        if again:
+            _claims.pop(knot.serial, None)
+        claim.again = again
+    return again
+
+
+class _Claim:
+    """A knot in somebody's hands; ``again`` says, when that one is done, whether to search again."""
+
+    __slots__ = ("again",)
+
+    def __init__(self) -> None:
+        self.again: bool | None = None
+
+
+def _await(claim: _Claim) -> bool:
+    """Wait until whoever has the knot is done with it; not for ever: that may be the frame under a signal handler."""
+    for _ in range(_PATIENCE):
+        if claim.again is not None:
+            return claim.again
+        parking.park(parking.new_parker(), _A_MOMENT_NS)
+    return False
 
 
 def _tell(knot: Knot) -> bool:

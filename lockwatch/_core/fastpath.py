@@ -39,7 +39,7 @@ from lockwatch._core.timeouts import check_timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import TracebackType
     from typing import Any
 
 _getframe = sys._getframe
@@ -48,13 +48,6 @@ _register = agents._register
 
 IMPLEMENTATION = "python"
 """Which twin runs: "python" (or, once there is one, "c")."""
-
-
-def _caller(frame: FrameType) -> FrameType:
-    """Return the frame that took a condition's lock by ``with condition:``, or used the queue that did."""
-    while frame.f_back is not None and frame.f_globals.get("__name__") in ("threading", "queue"):
-        frame = frame.f_back
-    return frame
 
 
 class PlainMutex(MutexBase):
@@ -102,7 +95,7 @@ class PlainMutex(MutexBase):
             me = _register()
         frame = _getframe(1)
         if frame.f_globals is _THREADING:
-            frame = _caller(frame)
+            frame = frame.f_back or frame  # `with condition`: that line, not Condition.__enter__
         hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), True)
         try:
             if self._state.setdefault(OWNED, hold) is hold and (not self._queue or may_keep(self, hold)):
@@ -243,7 +236,7 @@ class RecursiveMutex(MutexBase):
             me = _register()
         frame = _getframe(1)
         if frame.f_globals is _THREADING:
-            frame = _caller(frame)
+            frame = frame.f_back or frame  # `with condition`: that line, not Condition.__enter__
         hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), True)
         try:
             now = self._state.setdefault(OWNED, hold)

@@ -47,18 +47,28 @@ class Knot:
         edges: The parties in the order in which they wait for each other: each one's blocker is the next one's
             agent, and the last one's is the first, the ended owner, or nobody. Waiters behind a cycle, or behind
             the waiter for an orphan, are not of the knot: they go on when it is untied.
-        serial: The number of the newest wait of the knot: the one that closed it. Two agents that find one
-            knot agree on it.
+        grounds: The edges that prove it: its own, and those of all others who could have ended one of its waits.
+        serial: The number of the newest wait of the grounds: the one that closed it. Two agents that find one
+            knot agree on it, also if each of them enters it at another edge.
         victim: Whose wait is to be ended by the error; None if none can be.
     """
 
-    __slots__ = ("cause", "edges", "serial", "victim")
+    __slots__ = ("cause", "edges", "grounds", "serial", "victim")
 
     def __init__(self, cause: str, edges: tuple[Edge, ...]) -> None:
         self.cause = cause
         self.edges = edges
-        self.serial = max(edge.wait.serial for edge in edges)
         self.victim = _choose_victim(cause, edges)
+        self.rest_on(edges)
+
+    def rest_on(self, grounds: tuple[Edge, ...]) -> None:
+        """Note the edges that prove the knot."""
+        self.grounds = grounds
+        self.serial = max(edge.wait.serial for edge in grounds)
+
+    def stands(self) -> bool:
+        """Whether it is still there: nobody who could untie it has moved, or been told to."""
+        return all(edge.stands() for edge in self.grounds)
 
 
 def _choose_victim(cause: str, edges: tuple[Edge, ...]) -> Wait | None:

@@ -47,7 +47,8 @@ def reduce(wait: Wait) -> Knot | None:
             return None
     knot = trace(wait.agent, stuck)
     needed = _grounds(knot, stuck)
-    if not all(edge.stands() for edge in needed.values()):
+    knot.rest_on(tuple(needed.values()))
+    if not knot.stands():
         return None
     if _has_open(needed) and someone_else_may_act(stuck):
         return None
@@ -76,7 +77,18 @@ def _read() -> tuple[dict[Agent, Edge], list[Agent]]:
             if blockers.is_open:
                 current.open_seen = True
             edges[agent] = Edge(agent, current, blockers)
-    return edges, awake
+    return edges, _without_ghosts(awake)
+
+
+def _without_ghosts(awake: list[Agent]) -> list[Agent]:
+    """Leave out agents without a thread: what a dying thread does last can make a new agent, which nothing ends.
+
+    A thread of a C library between two calls into Python looks the same; it is one that Python does not know of then.
+    """
+    if all(agent.thread() is not None for agent in awake):
+        return awake
+    alive = sys._current_frames().keys()
+    return [agent for agent in awake if agent.thread() is not None or agent.ident in alive]
 
 
 def _grounds(knot: Knot, stuck: dict[Agent, Edge]) -> dict[Agent, Edge]:
@@ -126,6 +138,8 @@ def unmarked(
             work.append(agent)
         for party in distinct:
             waiting_for.setdefault(party, []).append(agent)
+            if party not in edges and not party.ended:
+                work.append(party)  # it began to wait, or to be, after the graph was read: it was awake then
     if anyone:
         work.extend(opens)
     opened = anyone

@@ -79,6 +79,10 @@ class Lock(PlainMutex, WatchedLock):
             return Blockers(ALL, (owner,), hold, partial(in_sight, self))
         return Blockers(ALL, (owner,), hold)
 
+    def _is_owned(self) -> bool:
+        """Return whether the lock is locked, for Condition: it would find out by a costly ``acquire(False)``."""
+        return OWNED in self._state
+
     def _class_key(self) -> tuple[int, int]:
         code, lasti = self._created  # type: ignore[misc]
         return id(code), lasti

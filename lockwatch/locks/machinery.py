@@ -6,7 +6,7 @@ A lock made inside ``queue.Queue()`` is best named after the line that made the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -24,6 +24,11 @@ _MODULES = frozenset(
 )
 
 
+_MOST = 10_000
+_known: dict[str, bool] = {}
+"""By module name: whether it is machinery."""
+
+
 def makes_for_caller(frame: FrameType) -> bool:
     """Whether what the frame makes is its caller's; what a module makes when it is imported is its own."""
     return is_machinery(frame) and frame.f_code.co_name != "<module>"
@@ -31,5 +36,11 @@ def makes_for_caller(frame: FrameType) -> bool:
 
 def is_machinery(frame: FrameType) -> bool:
     """Whether a frame is machinery, or one of lockwatch's locks."""
-    module = frame.f_globals.get("__name__", "")
-    return module in _MODULES or str(module).startswith("lockwatch.locks.")
+    module: Any = frame.f_globals.get("__name__")
+    try:
+        return _known[module]
+    except (KeyError, TypeError):
+        answer = module in _MODULES or str(module).startswith("lockwatch.locks.")
+        if isinstance(module, str) and len(_known) < _MOST:
+            _known[module] = answer
+        return answer

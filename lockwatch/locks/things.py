@@ -26,7 +26,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core.waits import ALL, ANY, NOBODY, OPEN, Blockers
+from lockwatch._core.waits import ALL, ANY, FREE, NOBODY, OPEN, Blockers
 from lockwatch.locks.machinery import is_machinery
 
 if TYPE_CHECKING:
@@ -130,12 +130,16 @@ class FuturesThing(Thing):
     def _enders(self) -> Blockers:
         """Combine the futures' answers: all must end, or any one of them."""
         answers = [future_blockers(future) for future in list(self.subject)]  # type: ignore[call-overload]
+        if all(answer.rule is FREE for answer in answers):
+            return NOBODY
         if self.everyone:
             runners = [agent for answer in answers if answer.rule is ALL for agent in answer.agents]
             if runners:
                 return Blockers(ALL, tuple(dict.fromkeys(runners)))
             pending = [answer for answer in answers if answer.rule is ANY]
             return pending[0] if pending else _ANYBODY
+        if any(answer.rule is FREE for answer in answers):
+            return NOBODY
         if any(answer.rule is OPEN for answer in answers):
             return _ANYBODY
         enders = dict.fromkeys(agent for answer in answers for agent in answer.agents)

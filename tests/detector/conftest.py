@@ -6,6 +6,7 @@ import faulthandler
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
@@ -35,7 +36,9 @@ class Job:
         value, error: What its function returned or raised.
     """
 
-    def __init__(self, crew: Crew, target: Callable[..., object], args: Sequence[Any], name: str | None) -> None:
+    def __init__(
+        self, crew: Crew, target: Callable[..., object], args: Sequence[Any], name: str | None
+    ) -> None:
         self.agent: Agent | None = None
         self.value: object = None
         self.error: BaseException | None = None
@@ -212,10 +215,13 @@ class Stubs:
     def agent(self, *, ended: bool = False) -> Agent:
         ident = next(self._idents)
         one = Agent(ident, ident, None)
+        one.thread_ref = weakref.ref(threading.main_thread())  # a thread that lives
         one.ended = ended
         return one
 
-    def wait(self, one: Agent, rule: str, *parties: Agent, timed: bool = False, decided: bool = False) -> Wait:
+    def wait(
+        self, one: Agent, rule: str, *parties: Agent, timed: bool = False, decided: bool = False
+    ) -> Wait:
         """Publishes a wait of one agent for a stub that answers so."""
         answer = Blockers(rule, parties, object())
         if rule == self.SOFT:

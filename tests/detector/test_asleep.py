@@ -7,7 +7,6 @@ Python handler, so it does not count as somebody awake.
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -339,7 +338,7 @@ def test_foreign_thread_may_do_it(run_python: RunPython) -> None:
 
 @linux
 def test_foreign_thread_of_the_interpreters_own(run_python: RunPython) -> None:
-    """faulthandler's watchdog is such a thread, too."""
+    """Faulthandler's watchdog is such a thread, too."""
     assert_waits_on(run_python, "faulthandler.dump_traceback_later(3600)\noutcome(lock.acquire)")
 
 
@@ -347,7 +346,9 @@ def test_foreign_thread_of_the_interpreters_own(run_python: RunPython) -> None:
 def test_foreign_threads_can_be_ignored(run_python: RunPython) -> None:
     """``foreign_threads="ignore"`` says that they never touch Python's locks: the error comes."""
     ignore = 'config.configure(foreign_threads="ignore")\n'
-    assert outcome(run_python, dedent(FOREIGN) + ignore + "outcome(lock.acquire)").startswith("asleep MainThread ")
+    assert outcome(run_python, dedent(FOREIGN) + ignore + "outcome(lock.acquire)").startswith(
+        "asleep MainThread "
+    )
 
 
 def compiler() -> str | None:

@@ -172,7 +172,9 @@ def test_an_open_wait_ends_with_one_agent_awake(stubs: Stubs) -> None:
         assert detector.check(behind) is None
 
 
-def ring_with_hope(stubs: Stubs, sees: Callable[[set[int]], bool], age: int) -> tuple[list[Agent], Wait, Wait]:
+def ring_with_hope(
+    stubs: Stubs, sees: Callable[[set[int]], bool], age: int
+) -> tuple[list[Agent], Wait, Wait]:
     """Two agents that wait for each other, one of them softly, for so many nanoseconds; and a third that is awake."""
     a, b, c = stubs.agent(), stubs.agent(), stubs.agent()
     soft = stubs.wait(a, stubs.SOFT, b)

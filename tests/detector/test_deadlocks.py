@@ -291,7 +291,12 @@ def test_granted_waiter_is_awake(crew: Crew) -> None:
     # As in the hand-off of starvation mode, stopped between the verdict and the waiter's first instruction.
     wait.slot[VERDICT] = GRANTED
     a._state[0] = wait.hold  # type: ignore[attr-defined]
-    late = crew.start(lambda: b.acquire() and b.release(), name="late")
+
+    def take_b() -> None:
+        b.acquire()
+        b.release()
+
+    late = crew.start(take_b, name="late")
     crew.blocked(late, b)
     assert b.acquire(timeout=0.01) is False
     wait.wake()

@@ -136,7 +136,15 @@ def test_notes_of_the_error(crew: Crew, chain: Chain) -> None:
     assert error.finding is found is lockwatch.last_deadlock()
     assert str(error).startswith("DEADLOCK (cycle of 2): ")
     (note,) = error.__notes__
-    for word in ("Thread 't0'", "Thread 't1'", "Lock 'a'", "Lock 'b'", "victim", "test_evidence.py", "conftest.py"):
+    for word in (
+        "Thread 't0'",
+        "Thread 't1'",
+        "Lock 'a'",
+        "Lock 'b'",
+        "victim",
+        "test_evidence.py",
+        "conftest.py",
+    ):
         assert word in str(error) + note, word
     assert isinstance(error, lockwatch.LockwatchError)
     assert isinstance(error, RuntimeError)

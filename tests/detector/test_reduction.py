@@ -75,9 +75,12 @@ def stuck_agents(living: list[Agent], *, outsiders: bool) -> set[Agent]:
     awake, edges = [], {}
     for one in living:
         wait = one.waits[-1] if one.waits else None
-        if wait is None or wait.deadline_ns is not None or wait.slot:
-            awake.append(one)
-        elif (blockers := wait.resource.blockers(wait)).rule == FREE:
+        if (
+            wait is None
+            or wait.deadline_ns is not None
+            or wait.slot
+            or (blockers := wait.resource.blockers(wait)).rule == FREE
+        ):
             awake.append(one)
         else:
             edges[one] = Edge(one, wait, blockers)
@@ -98,7 +101,9 @@ def graphs(most: int) -> st.SearchStrategy[list[Plan]]:
 
 @small
 @given(plans=graphs(7), ended=st.integers(0, 2), outsiders=st.booleans())
-def test_unmarked_is_the_greatest_dead_set(stubs: Stubs, plans: list[Plan], ended: int, outsiders: bool) -> None:
+def test_unmarked_is_the_greatest_dead_set(
+    stubs: Stubs, plans: list[Plan], ended: int, outsiders: bool
+) -> None:
     """Reduction leaves exactly the agents that no order of events could ever let go."""
     living = build(stubs, plans, ended)[: len(plans)]
     expected = by_subsets(living, outsiders=outsiders)
@@ -133,7 +138,9 @@ def assert_knot(knot: Knot, stuck: set[Agent], living: list[Agent]) -> None:
             assert knot.cause in (one_alone, "starved")
             assert knot.cause == one_alone or any(edge.blockers.rule == ANY for edge in knot.edges)
     assert knot.victim in [edge.wait for edge in knot.edges]
-    assert knot.serial == max(edge.wait.serial for edge in knot.edges)
+    assert set(knot.edges) <= set(knot.grounds)
+    assert {edge.agent for edge in knot.grounds} <= stuck
+    assert knot.serial == max(edge.wait.serial for edge in knot.grounds)
 
 
 @small

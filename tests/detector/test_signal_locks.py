@@ -288,7 +288,11 @@ def test_owner_ends_while_others_wait(kind: type[lockwatch.Lock | lockwatch.RLoc
     end.set()
     found = crew.deadlocks()
     assert {one.cause for one in found} == {"orphan"}
-    assert [next(party.name for party in one.parties if party.victim) for one in found] == ["w0", "w1", "holder"]
+    assert [next(party.name for party in one.parties if party.victim) for one in found] == [
+        "w0",
+        "w1",
+        "holder",
+    ]
     assert last.value == "went on"
     lock._check()
 

@@ -34,7 +34,7 @@ LONG = 1000.0
 AnyLock = lockwatch.Lock | lockwatch.RLock
 
 
-class Leave(Exception):  # noqa: N818 - an order, not an error
+class Leave(Exception):
     """Ends the innermost block of a puppet."""
 
 
@@ -258,13 +258,23 @@ class LockPrograms(RuleBasedStateMachine):
     # --- operations ---
 
     def idle(self) -> list[int]:
-        return [index for index, thread in enumerate(self.model.threads) if thread.wait is None and thread.blocks]
+        return [
+            index for index, thread in enumerate(self.model.threads) if thread.wait is None and thread.blocks
+        ]
 
     def timed(self) -> list[int]:
-        return [who for who, one in enumerate(self.model.threads) if one.wait is not None and one.wait[0] == "timed"]
+        return [
+            who
+            for who, one in enumerate(self.model.threads)
+            if one.wait is not None and one.wait[0] == "timed"
+        ]
 
     @precondition(lambda self: self.idle())
-    @rule(who=st.integers(0, 59), what=st.sampled_from(["with", "with", "acquire", "timed", "try"]), lock=st.integers(0, 11))
+    @rule(
+        who=st.integers(0, 59),
+        what=st.sampled_from(["with", "with", "acquire", "timed", "try"]),
+        lock=st.integers(0, 11),
+    )
     def take(self, who: int, what: str, lock: int) -> None:
         """Some thread takes some lock."""
         self.told_to_take(self.idle()[who % len(self.idle())], what, lock % len(self.locks))

@@ -138,3 +138,35 @@ def test_a_busy_pool(watched: Watched) -> None:
     )
     assert outcome.findings == []
     assert outcome.said == [str(3 * sum(range(500)))]
+
+
+def test_found_by_all_at_once(watched: Watched) -> None:
+    """Workers that see the knot in the same moment agree on one victim; the others look again and find nothing."""
+    outcome = watched(
+        """
+        from scene import *
+        from concurrent.futures import ThreadPoolExecutor
+        from lockwatch._core import detector
+        pool = ThreadPoolExecutor(3, thread_name_prefix="pool")
+        all_here = threading.Barrier(3)
+        def gate(function, wait_of):
+            arrived = []
+            def gated(thing):
+                if wait_of(thing).resource.kind == "Future" and len(arrived) < 3:
+                    arrived.append(1)
+                    until(lambda: len(arrived) == 3)
+                return function(thing)
+            return gated
+        detector.check = gate(detector.check, lambda wait: wait)
+        detector.settle = gate(detector.settle, lambda knot: knot.edges[0].wait)
+        def outer():
+            all_here.wait()
+            pool.submit(int).result()  # waits for the pool
+        futures = [pool.submit(attempt, outer) for _ in range(3)]
+        for future in futures:
+            while not future.done():
+                time.sleep(0.01)
+        """
+    )
+    assert [found.cause for found in outcome.deadlocks] == ["starved"]
+    assert len([line for line in outcome.said if "DeadlockError" in line]) == 1
