@@ -23,6 +23,7 @@ from typing import Any
 from lockwatch import advice, config, findings
 from lockwatch._core import agents
 from lockwatch._core.agents import Agent
+from lockwatch._core.frames import current_frames
 from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, SINCE, Hold
 from lockwatch._core.knots import Edge, Knot
 from lockwatch._core.waits import Wait, innermost
@@ -109,7 +110,7 @@ class _Look:
 
     def __init__(self, parties: Sequence[Agent]) -> None:
         settings = config.current()
-        self.frames = sys._current_frames()
+        self.frames = current_frames()
         self.depth = settings.stack_depth
         self._cpu = cpu_use() if settings.cpu else {}
         self._suffixes = _suffixes(parties)

@@ -190,8 +190,9 @@ def _forget_claims() -> None:
     They are few: one for each deadlock that is being looked at or was left alone.
     """
     if _claims:
+        claimed = list(_claims.copy())  # first these: a claim that comes later is not looked at
         waiting = {wait.serial for agent in agents.living() for wait in agent.waits}
-        for serial in list(_claims.copy()):
+        for serial in claimed:
             if serial not in waiting:
                 _claims.pop(serial, None)
 

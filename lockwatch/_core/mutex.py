@@ -189,6 +189,7 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
             now = state.setdefault(OWNED, waiter.hold)
             if is_waiters(now, parker):
                 if woken or not lock._starving or waiter.slot or _in_turn(queue, waiter):
+                    _unqueue(lock, waiter)
                     withdraw(waiter)
                     if is_waiters(state.get(OWNED), parker):
                         return _own(lock, waiter)

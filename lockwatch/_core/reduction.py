@@ -18,6 +18,7 @@ import threading
 from time import sleep
 
 from lockwatch._core import agents, settings
+from lockwatch._core.frames import current_frames
 from lockwatch._core.knots import ASLEEP, CYCLE, ORPHAN, SELF, STARVED, Edge, Knot
 from lockwatch._core.signals import may_run_handler
 from lockwatch._core.waits import ALL, ANY, FREE, OPEN, innermost
@@ -87,7 +88,7 @@ def _without_ghosts(awake: list[Agent]) -> list[Agent]:
     """
     if all(agent.thread() is not None for agent in awake):
         return awake
-    alive = sys._current_frames().keys()
+    alive = current_frames().keys()
     return [agent for agent in awake if agent.thread() is not None or agent.ident in alive]
 
 
@@ -199,7 +200,7 @@ def someone_else_may_act(stuck: dict[Agent, Edge]) -> bool:
 def _unknown_threads(known: set[int]) -> bool:
     """Whether there are threads that are no agents. One that is just ending gets a moment to be gone."""
     for _ in range(_PATIENCE):
-        everyone = set(sys._current_frames())
+        everyone = set(current_frames())
         unknown = everyone - known - agents.internal_idents
         if unknown & threading._active.keys():  # type: ignore[attr-defined]
             return True

@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 from collections import deque
 from time import monotonic_ns, sleep
 
 from sortedcontainers import SortedKeyList
 
 from lockwatch._core import agents, detector, hooks, parking, reduction, settings
+from lockwatch._core.frames import current_frames
 from lockwatch._core.originals import get_ident, start_new_thread
 from lockwatch._core.waits import OPEN, innermost
 
@@ -139,7 +139,7 @@ def _look_after_the_ended(*, at_once: bool = False) -> None:
 
 def _still_there(agent: Agent) -> bool:
     """Whether the thread of an agent that has ended is still being cleared away."""
-    return agent.ident in sys._current_frames() and agent.ident not in agents.by_ident
+    return agent.ident in current_frames() and agent.ident not in agents.by_ident
 
 
 def _look_again(oldest: SortedKeyList) -> bool:
@@ -179,7 +179,7 @@ def _say_stalls(oldest: SortedKeyList, said: dict[int, int]) -> None:
 def _stop_for_fork() -> None:
     """Be gone before a fork of a program that has one thread: nobody waits there, and nobody is to be warned of two."""
     global _stopping
-    if len(sys._current_frames()) > 2:
+    if len(current_frames()) > 2:
         return
     _stopping = True
     _await_end()

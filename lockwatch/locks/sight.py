@@ -23,6 +23,7 @@ import sys
 from types import CodeType, FrameType, ModuleType
 
 from lockwatch._core import agents
+from lockwatch._core.frames import current_frames
 
 _DEEPEST = 4
 _DEEPEST_GLOBAL = 2
@@ -39,7 +40,7 @@ def in_sight(lock: object, idle: set[int]) -> bool:
         idle: Idents of threads that don't count: they cannot move again themselves.
     """
     ours = idle | agents.internal_idents
-    frames = sys._current_frames()
+    frames = current_frames()
     return any(_seen_from(lock, frame) for ident, frame in frames.items() if ident not in ours)
 
 

@@ -252,6 +252,6 @@ def test_off_runs_the_program_unwatched(run_watched: RunWatched, write: Write, t
 
 def test_little_is_loaded_before_the_program(run_watched: RunWatched) -> None:
     """The runner loads none of the modules that make locks and that programs like to import themselves."""
-    late = {"logging", "queue", "asyncio", "tempfile", "multiprocessing", "concurrent.futures"}
+    late = {"logging", "asyncio", "tempfile", "multiprocessing", "concurrent.futures"}
     code = f"import sys; print(*sorted({late} & set(sys.modules)))"
     assert run_watched("-c", code).stdout == os.linesep

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,6 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(__file__).with_name("ingredients.py")
 EVERYTHING = ("async", "interrupt", "alarm", "garbage", "fork")
-
-under_the_runtimes_lock = pytest.mark.xfail(
-    sys.version_info < (3, 11, 9),
-    reason="sys._current_frames() runs finalizers under the runtime's own lock (gh-106883); lockwatch calls it",
-    strict=False,
-)
 
 
 def hammer(run_python: RunPython, seconds: float, seed: int, *ingredients: str) -> dict[str, int]:
@@ -57,7 +50,6 @@ def test_locks_and(ingredient: str, run_python: RunPython) -> None:
 
 
 @pytest.mark.stress
-@under_the_runtimes_lock
 def test_locks_and_everything(run_python: RunPython) -> None:
     """The same with all of it at once."""
     hammer(run_python, 8, 3, *EVERYTHING)
