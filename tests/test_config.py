@@ -54,6 +54,9 @@ def test_defaults(folder: Path) -> None:
         "sweep": True,
         "adopt": True,
         "cpu": True,
+        "stall": None,
+        "stall_exit": 0.0,
+        "dump_signal": None,
     }
 
 
@@ -239,7 +242,10 @@ def test_the_cores_defaults_are_the_configurations() -> None:
         "raise_deadlocks": True,
         "reacquire_grace_ns": 1_000_000_000,
         "respect_foreign_threads": True,
+        "stall_exit_ns": None,
+        "stall_ns": None,
         "starvation_threshold_ns": 1_000_000,
+        "watch": True,
     }
 
 

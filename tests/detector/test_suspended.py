@@ -5,6 +5,8 @@ from __future__ import annotations
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.conftest import RunPython
 
@@ -75,6 +77,39 @@ def test_handler_waits_and_the_wait_goes_on(run_python: RunPython) -> None:
         """,
     )
     assert lines == ["handler ['all']", "main"]
+
+
+@pytest.mark.xfail(reason="a thread that runs a handler on top of its wait counts as asleep in it", strict=True)
+def test_handler_holds_what_others_want(run_python: RunPython) -> None:
+    """Twin: a handler that took a lock on top of a wait is awake, and will release it: whoever wants it is not stuck.
+
+    The lock was taken after the wait began, so the wait is not what its owner does now.
+    """
+    lines = printed(
+        run_python,
+        """
+        def other():
+            with a:
+                until(b.locked)
+                with b:
+                    say("other went on")
+
+        thread = start(other, name="other")
+        until(a.locked)
+
+        def handler(*args):
+            with b:
+                until(lambda: b._queue and sys._current_frames()[thread.ident].f_code.co_name == "park"
+                      or not thread.is_alive())
+
+        interrupt(handler)
+        with a:
+            say("main")
+        thread.join()
+        assert lockwatch.recorded_findings() == (), lockwatch.last_deadlock().message
+        """,
+    )
+    assert lines == ["other went on", "main"]
 
 
 def test_handler_wants_what_its_own_thread_holds(run_python: RunPython) -> None:

@@ -110,12 +110,12 @@ def test_claim_that_is_made_while_others_are_forgotten(stubs: Stubs) -> None:
 
         @property
         def waits(self) -> Iterator[Wait]:
-            detector._claims[stubs.wait(claimed, "all", gone).serial] = self  # type: ignore[assignment]
+            detector._claims[stubs.wait(claimed, "all", gone).serial] = detector._Claim()
             return iter(())
 
     old = stubs.wait(gone, "all", claimed)
     gone.waits.clear()
     with mock.patch.object(agents, "living", lambda: [claimed, Reading()]):
-        detector._claims[old.serial] = old  # type: ignore[assignment]
+        detector._claims[old.serial] = detector._Claim()
         detector._forget_claims()
     assert list(detector._claims) == [claimed.waits[0].serial]
