@@ -27,6 +27,8 @@ HERE = Path(__file__).resolve().parent
 BATCH = 250
 PATIENCE = 30.0
 """Seconds without a word after which a program counts as hanging."""
+MOST = 100
+"""Troubles after which no further programs are begun."""
 LIMIT = 3.0
 """Seconds within which a deadlock is to be found."""
 
@@ -94,8 +96,8 @@ class Run:
         """Run them all."""
         with selectors.DefaultSelector() as selector:
             jobs: list[Job] = []
-            while jobs or self.waiting:
-                while self.waiting and len(jobs) < self.options.jobs:
+            while jobs or (self.waiting and len(self.troubles) < MOST):
+                while self.waiting and len(self.troubles) < MOST and len(jobs) < self.options.jobs:
                     job = Job(self.options, *self.waiting.pop(0))
                     selector.register(job.output, selectors.EVENT_READ)
                     jobs.append(job)

@@ -399,6 +399,7 @@ CASES: dict[str, str] = {
         going = False
         sampler.join()
         """,
+    "a waiter that is notified while its notifier waits in a handler": ON_TOP,
     "finalizers run while threads begin and others look who is awake": """
         import gc, weakref
         class Node: pass
