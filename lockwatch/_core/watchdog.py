@@ -179,7 +179,7 @@ def _say_stalls(oldest: SortedKeyList, said: dict[int, int]) -> None:
 def _stop_for_fork() -> None:
     """Be gone before a fork of a program that has one thread: nobody waits there, and nobody is to be warned of two."""
     global _stopping
-    if len(current_frames()) > 2:
+    if len(agents.living()) > 1:
         return
     _stopping = True
     _await_end()
