@@ -399,7 +399,6 @@ CASES: dict[str, str] = {
         going = False
         sampler.join()
         """,
-    "a waiter that is notified while its notifier waits in a handler": ON_TOP,
     "finalizers run while threads begin and others look who is awake": """
         import gc, weakref
         class Node: pass
@@ -460,6 +459,7 @@ KNOWN: dict[str, str] = {
     "a handler that puts itself out of force runs on top of main's wait": ON_TOP,
     "a handler on top of main's wait holds a lock for a moment": ON_TOP,
     "a finalizer runs on top of a wait that is not asleep yet": ON_TOP,
+    "a waiter that is notified while its notifier waits in a handler": ON_TOP,
     "somebody keeps the frames of threads that begin, as samplers do": "a frame of agents._register keeps the sentinel",
     "a handler's error breaks the circle that main is in": "handlers count for open waits only (DESIGN section 4)",
     "a handler that is Python's own, for another signal": "default_int_handler counts as harmless for every signal",

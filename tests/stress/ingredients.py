@@ -79,8 +79,12 @@ class Garbage:
         worker = workers.get(threading.get_ident())
         if worker is not None and not world_stands.is_set() and os.getpid() == PROCESS:
             counts["garbage"] += 1
-            with LOCKS[LEAF]:
-                worker.bump(LEAF)
+            before = worker.levels()
+            try:
+                with LOCKS[LEAF]:
+                    worker.bump(LEAF)
+            except (Interruption, KeyboardInterrupt):
+                worker.restore(before)  # nobody outside of here hears of it
 
 
 class Worker:
@@ -188,20 +192,28 @@ class Worker:
                 over = True
             except (Interruption, KeyboardInterrupt):
                 pass
-        self.clear_up()
+        self.restore([0] * len(LOCKS))
+        assert self.number not in inside
         if "garbage" in INGREDIENTS:
             Garbage()
         if "fork" in INGREDIENTS and self.number == 1 and self.random.random() < 0.1:
             self.fork()
 
-    def clear_up(self) -> None:
+    def levels(self) -> list[int]:
+        """How many levels of each lock it holds."""
+        holds = [lock._state.get(OWNED) for lock in LOCKS]
+        return [
+            lock._level() if hold is not None and hold[0] is self.agent else 0
+            for lock, hold in zip(LOCKS, holds, strict=True)
+        ]
+
+    def restore(self, before: list[int]) -> None:
         """Release what was left held because ``release`` was interrupted before it began."""
-        for index, lock in enumerate(LOCKS):
-            while (hold := lock._state.get(OWNED)) is not None and hold[0] is self.agent:
+        for lock, level, now in zip(LOCKS, before, self.levels(), strict=True):
+            for _ in range(now - level):
                 assert INGREDIENTS & {"async", "interrupt"}, f"{lock} was left held"
                 counts["leftovers"] += 1
                 lock.release()
-            assert inside[index] != self.number
 
     def fork(self) -> None:
         """Fork with a lock; the child has its own, and none of the others' waits."""
