@@ -1,4 +1,4 @@
-"""Agents: who can own and wait. Today threads; tasks get a class beside `Agent` when they join the graph.
+"""Agents: who can own and wait. Threads here; tasks in `lockwatch._core.tasks`, when asyncio is in use.
 
 Guarantees:
   * One agent per thread, made the first time that the thread uses a watched lock, never keyed by
@@ -95,6 +95,13 @@ class Agent:
             return self.thread_ref()
         return None
 
+    def innermost(self) -> Wait | None:
+        """Return what it waits for right now, or None."""
+        try:
+            return self.waits[-1]
+        except IndexError:
+            return None
+
     def label(self) -> str:
         """Return the thread's name as it is now, as far as it is known."""
         thread = self.thread()
@@ -115,6 +122,9 @@ internal_idents: set[int] = set()
 
 ending_idents: set[int] = set()
 """Threads that are running the callbacks of `on_end` right now: they do nothing else any more."""
+
+families: list[Callable[[], list[Agent]]] = []
+"""Each returns the living agents of another kind than threads."""
 
 on_end: list[Callable[[Agent], None]] = []
 """Called with an agent that has just ended, on its dying thread. Must not touch thread-local storage."""
@@ -193,6 +203,11 @@ def living() -> list[Agent]:
     return [
         agent for agent in by_ident.copy().values() if not agent.ended and agent.ident not in internal_idents
     ]
+
+
+def others() -> list[Agent]:
+    """Return the living agents that are no threads: tasks."""
+    return [agent for family in families for agent in family() if not agent.ended]
 
 
 def mark_internal() -> None:

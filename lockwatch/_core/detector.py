@@ -172,7 +172,9 @@ def _tell(knot: Knot) -> bool:
     verdict = Victim()
     if victim.slot.setdefault(VERDICT, verdict) is not verdict:
         return False
-    if not victim.raises:  # it has gone to sleep where no error reaches it: another one is to be the victim
+    if (
+        not victim.can_raise()
+    ):  # it has gone to sleep where no error reaches it: another one is to be the victim
         verdict.revoked = verdict.ready = True
         victim.slot.pop(VERDICT, None)
         return True

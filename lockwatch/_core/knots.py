@@ -36,6 +36,7 @@ class Edge:
             and not self.wait.slot
             and not self.agent.ended
             and self.blockers.same(self.wait.resource.blockers(self.wait))
+            and not self.wait.may_end_otherwise()
         )
 
 
@@ -77,7 +78,7 @@ def _choose_victim(cause: str, edges: tuple[Edge, ...]) -> Wait | None:
     Of agents that are asleep those in open waits come first (the others merely wait for them), non-daemon
     before daemon.
     """
-    candidates = [edge for edge in edges if edge.wait.raises]
+    candidates = [edge for edge in edges if edge.wait.can_raise()]
     if not candidates:
         return None
 

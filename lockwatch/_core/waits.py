@@ -186,6 +186,14 @@ class Wait:
         self.serial = next(_serials)
         self.slot = {}
 
+    def can_raise(self) -> bool:
+        """Whether its agent can be given an error now."""
+        return self.raises
+
+    def may_end_otherwise(self) -> bool:
+        """Whether something beside its blockers may still end it; asked when it is part of a knot, may be slow."""
+        return False
+
     def wake(self) -> None:
         """Wake the agent, to read its verdict.
 
@@ -211,7 +219,4 @@ def withdraw(wait: Wait) -> None:
 
 def innermost(agent: Agent) -> Wait | None:
     """Return what ``agent`` waits for right now, or None."""
-    try:
-        return agent.waits[-1]
-    except IndexError:
-        return None
+    return agent.innermost()

@@ -1,0 +1,311 @@
+"""Tasks of asyncio as agents: who they are, what each waits for, and how one is given an error.
+
+A task costs nothing while it runs, and nothing per ``await``: what it waits for is read off it when somebody
+asks (its ``_fut_waiter``), except for a wait for one of our own locks, which is published as a thread's is.
+What a future stands for (a lock, another task, a ``gather``) is policy, and lies in `lockwatch.aio`; it is
+asked through `resource_of` and `may_end_otherwise`.
+
+Guarantees:
+  * One agent per task, kept in the task's own attributes, so that it dies with the task. Nothing here keeps a
+    task or a loop alive.
+  * A task needs the thread of its loop: while that is blocked (not merely idle in the loop), every task of the
+    loop waits for that thread, whatever else it waits for.
+  * A victim gets its error on its loop's thread, at its ``await``, as from a future that failed; the future that
+    it awaited is left as it was.
+
+Assumes: ``asyncio.Task._fut_waiter``, ``Future._callbacks`` with the task's wake-up in it as a bound method, and
+that tasks have attributes, as from 3.11 to 3.15, with asyncio's C and Python classes and with uvloop's loops.
+Reading another thread's task is one attribute load each; what was read is validated as all edges are.
+"""
+
+from __future__ import annotations
+
+import weakref
+from asyncio import all_tasks, current_task
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from lockwatch._core import agents, hooks
+from lockwatch._core.agents import Agent
+from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, Wait, innermost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+
+    from lockwatch._core.waits import Resource
+
+_ATTRIBUTE = "_lockwatch_agent"
+
+
+class TaskAgent(Agent):
+    """A task as an owner and waiter.
+
+    Attributes:
+        task_ref: A weak reference to the task.
+        loop_ref: A weak reference to its loop.
+    """
+
+    __slots__ = ("_home", "_read", "_turn", "loop_ref", "task_ref")
+
+    def __init__(self, task: Any) -> None:
+        self.serial = next(agents._serials)
+        self.kind = "task"
+        self.ident = self.native_id = 0
+        self.name = task.get_name()
+        self.daemon = None
+        self.main = False
+        self.lost_in_fork = False
+        self.weight = 0
+        self.holds = {}
+        self.waits = []
+        self.joiners = []
+        self.thread_ref = None
+        self.task_ref = weakref.ref(task)
+        self.loop_ref = weakref.ref(task.get_loop())
+        self._home: Agent | None = None
+        self._read: TaskWait | None = None
+        self._turn: TaskWait | None = None
+
+    @property
+    def ended(self) -> bool:  # type: ignore[override]
+        """Whether the task is done, or can never run again as its loop is closed."""
+        task, loop = self.task_ref(), self.loop_ref()
+        return task is None or loop is None or task.done() or loop.is_closed()
+
+    def label(self) -> str:
+        """Return the task's name as it is now."""
+        task = self.task_ref()
+        return self.name if task is None else task.get_name()
+
+    def runner(self) -> Agent | None:
+        """Return the thread that runs the loop, or None if none does, or if that is not known."""
+        loop = self.loop_ref()
+        if loop is None:
+            return None
+        try:
+            ident = loop._thread_id
+        except AttributeError:
+            return self._home
+        return agents.by_ident.get(ident) or agents.lost.get(ident)
+
+    def thread(self) -> Any:
+        """Return the ``Thread`` object of the thread that runs the loop."""
+        runner = self.runner()
+        return None if runner is None else runner.thread()
+
+    def innermost(self) -> Wait | None:
+        """Return what the task waits for right now: its thread's turn, one of our locks, or what is read off it."""
+        task = self.task_ref()
+        if task is None or task.done():
+            return None
+        runner = self.runner()
+        blocked = None if runner is None else innermost(runner)
+        if (
+            runner is None
+            or runner.ended
+            or (blocked is not None and blocked.resource.__class__ is not IdleLoop)
+        ):
+            turn = self._turn
+            if turn is None or turn.resource.runner is not runner:  # type: ignore[attr-defined]
+                turn = self._turn = TaskWait(self, _Turn(runner))
+            return turn
+        try:
+            return self.waits[-1]
+        except IndexError:
+            pass
+        future = getattr(task, "_fut_waiter", None)
+        if future is None or future.done():
+            return None
+        wait = self._read
+        if wait is None or wait.future is not future:
+            wait = self._read = TaskWait(self, resource_of(task, future), future)
+        return wait
+
+
+class _Turn:
+    """The turn of a task whose loop's thread is blocked: only that thread can give it.
+
+    Attributes:
+        runner: The thread; None if the loop does not run, and anybody may make it run.
+    """
+
+    __slots__ = ("runner",)
+
+    kind = "turn"
+    lock_class = "event loop"
+    name = None
+
+    def __init__(self, runner: Agent | None) -> None:
+        self.runner = runner
+
+    def blockers(self, _wait: Wait, /) -> Blockers:
+        """Name the thread."""
+        return Blockers(OPEN) if self.runner is None else Blockers(ALL, (self.runner,), self.runner)
+
+    def forget_waits(self, survivor: Agent, /) -> None:
+        """Nothing is kept here."""
+
+
+class IdleLoop:
+    """An event loop that has nothing to do, as what its thread waits for: anybody may give it something.
+
+    Published only where the loop waits for nothing of its own: no timer, no I/O.
+    """
+
+    __slots__ = ("loop_ref",)
+
+    kind = "event loop"
+    lock_class = "event loop"
+    name = None
+
+    def __init__(self, loop: Any) -> None:
+        self.loop_ref = weakref.ref(loop)
+
+    def blockers(self, _wait: Wait, /) -> Blockers:
+        """Anybody, unless somebody has given it something."""
+        loop = self.loop_ref()
+        return NOBODY if loop is None or loop._ready else Blockers(OPEN)
+
+    def forget_waits(self, survivor: Agent, /) -> None:
+        """Nothing is kept here."""
+
+
+class _AnyFuture:
+    """A future that nothing is known of: anybody may complete it."""
+
+    __slots__ = ("future",)
+
+    kind = "Future"
+    lock_class = "Future"
+    name = None
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+    def blockers(self, _wait: Wait, /) -> Blockers:
+        """Anybody, until it is done."""
+        return NOBODY if self.future.done() else Blockers(OPEN)
+
+    def forget_waits(self, survivor: Agent, /) -> None:
+        """Nothing is kept here."""
+
+
+def _any_future(_task: Any, future: Any) -> Resource:
+    return _AnyFuture(future)
+
+
+def _never(_wait: TaskWait) -> bool:
+    return False
+
+
+resource_of: Callable[[Any, Any], Resource] = _any_future
+"""Says what a future that a task awaits stands for: (task, future)."""
+may_end_otherwise: Callable[[TaskWait], bool] = _never
+"""Says whether a time-out, or somebody awake who has the task in hand, may yet cancel the task in this wait."""
+
+
+class TaskWait(Wait):
+    """A task's wait.
+
+    Attributes:
+        future: The future that the task awaits, or will await next; None for a wait for its turn.
+    """
+
+    __slots__ = ("future",)
+
+    def __init__(
+        self,
+        agent: Agent,
+        resource: Resource,
+        future: Any = None,
+        code: CodeType | None = None,
+        lasti: int = -1,
+    ) -> None:
+        super().__init__(agent, resource, monotonic_ns(), None, code, lasti)
+        self.future = future
+
+    def can_raise(self) -> bool:
+        """Whether the task could be given an error now: it is suspended, and its thread is not blocked."""
+        agent = self.agent
+        return self.raises and self.future is not None and not agent.ended and agent.innermost() is self
+
+    def may_end_otherwise(self) -> bool:
+        """Whether a time-out or a cancellation may still end it."""
+        return may_end_otherwise(self)
+
+    def wake(self) -> None:
+        """Have a victim's error raised at its ``await``, on its loop's thread. Without a verdict: nothing to do."""
+        loop = self.agent.loop_ref()  # type: ignore[attr-defined]
+        if loop is not None and isinstance(self.slot.get(VERDICT), Victim):
+            try:
+                loop.call_soon_threadsafe(_raise_in_task, self)
+            except RuntimeError:
+                pass  # the loop has been closed
+
+
+def _raise_in_task(wait: TaskWait) -> None:
+    """Wake the task with a future that has failed, in place of the one that it awaits."""
+    agent: Any = wait.agent
+    task, future = agent.task_ref(), wait.future
+    verdict = wait.slot.get(VERDICT)
+    if task is None or task.done() or task._fut_waiter is not future or future.done():
+        return
+    if not isinstance(verdict, Victim):
+        return
+    for callback, context in list(future._callbacks or ()):
+        if getattr(callback, "__self__", None) is task:
+            future.remove_done_callback(callback)
+            failed = task.get_loop().create_future()
+            failed.set_exception(hooks.error(verdict.finding))
+            task.get_loop().call_soon(callback, failed, context=context)
+            return
+
+
+def current() -> Agent:
+    """Return the agent of the task that runs in this thread, or, outside of tasks, the thread's."""
+    try:
+        task: Any = current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return agents.current()
+    if task is None:
+        return agents.current()
+    try:
+        return task._lockwatch_agent  # type: ignore[no-any-return]
+    except AttributeError:
+        agent = agent_of(task)
+        agent._home = agents.current()
+        return agent
+
+
+def agent_of(task: Any) -> TaskAgent:
+    """Return the agent of a task; the first call for it makes it."""
+    try:
+        return task._lockwatch_agent  # type: ignore[no-any-return]
+    except AttributeError:
+        pass
+    agent = TaskAgent(task)
+    try:
+        claimed: TaskAgent = task.__dict__.setdefault(_ATTRIBUTE, agent)
+    except AttributeError:  # a task class of somebody's own, without attributes
+        claimed = _others.setdefault(task, agent)
+    if claimed is agent:
+        loops.add(task.get_loop())
+    return claimed
+
+
+_others: weakref.WeakKeyDictionary[Any, TaskAgent] = weakref.WeakKeyDictionary()
+loops: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The loops that have been seen."""
+
+
+def everyone() -> list[Agent]:
+    """Return the agents of all tasks that are not done, of all loops seen. Cost: proportional to their number."""
+    found: list[Agent] = []
+    for loop in list(loops):
+        if not loop.is_closed():
+            found.extend(agent_of(task) for task in all_tasks(loop))
+    return found
+
+
+agents.families.append(everyone)
