@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -31,6 +31,7 @@ from lockwatch.naming import line_of, site
 from lockwatch.report import text
 
 _STARTERS = frozenset({"_bootstrap", "_bootstrap_inner"})
+_LOOP_FILES = tuple(os.path.join("asyncio", name) for name in ("base_events.py", "events.py", "runners.py"))
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _RUNNER = os.path.join(_OURS, "cli", "")
 _DEMO = os.path.join(_RUNNER, "philosophers.py")
@@ -122,21 +123,32 @@ class _Look:
     def party(self, agent: Agent, wait: Wait | None = None, *, victim: bool = False) -> findings.Party:
         """Return the value for one agent, which waits in ``wait``."""
         now = time.monotonic_ns()
+        runner = agent.runner()
         held = [hold_value(hold, now, self.label) for hold in agent.holds.copy().values()]
         return findings.Party(
             agent=agent_label(agent),
             name=agent.label(),
-            ident=agent.ident,
-            native_id=agent.native_id,
+            ident=agent.ident or None,
+            native_id=agent.native_id or None,
             daemon=agent.daemon,
             alive=not agent.ended,
             victim=victim,
             weight=agent.weight,
             holds=tuple(hold for hold in held if hold is not None),
             waits_for=None if wait is None else wait_value(wait, now, self.label),
-            stack=() if agent.ended else stack(self.frames.get(agent.ident), self.depth),
+            stack=() if agent.ended else self._stack(agent),
             cpu=None if agent.ended else self._cpu.get(agent.native_id),
+            runs_in=None if runner is None else agent_label(runner),
         )
+
+    def _stack(self, agent: Agent) -> tuple[findings.Frame, ...]:
+        """Return where an agent stands: the coroutines of a task, which lie on its thread's stack while it runs."""
+        if agent.kind != "task":
+            return stack(self.frames.get(agent.ident), self.depth)
+        runner = agent.runner()
+        innermost_frame = None if runner is None else self.frames.get(runner.ident)
+        frames = _running(agent.coroutine_frames(), innermost_frame)
+        return _entries(reversed(frames), self.depth)
 
 
 def _identity(resource: Any) -> int:
@@ -199,19 +211,51 @@ def wait_value(wait: Wait, now_ns: int, label: Callable[[Any], str] = resource_l
         kind=resource.kind,
         name=resource.name,
         created=created(resource),
-        where=None if wait.code is None else site(wait.code, wait.lasti),
+        where=place(wait),
         age=max(0, now_ns - wait.since_ns) / 1e9,
         timeout=None if wait.deadline_ns is None else (wait.deadline_ns - wait.since_ns) / 1e9,
         mode=wait.mode,
     )
 
 
+def place(wait: Wait) -> findings.Site | None:
+    """Return where an agent began to wait; for what was read off a task, where it stands now."""
+    if wait.code is not None:
+        return site(wait.code, wait.lasti)
+    frames = wait.agent.coroutine_frames()
+    own = [
+        frame
+        for frame in frames
+        if not str(frame.f_globals.get("__name__")).startswith(("asyncio.", "lockwatch."))
+    ]
+    return site(own[-1].f_code, own[-1].f_lasti) if own else None
+
+
 def stack(frame: FrameType | None, depth: int) -> tuple[findings.Frame, ...]:
     """Return the innermost ``depth`` frames, outermost first, without ours at either end."""
-    entries: list[findings.Frame] = []
-    while frame is not None and _is_ours(frame.f_code):
+    return _entries(_outwards(frame), depth)
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
         frame = frame.f_back
-    while frame is not None and len(entries) < depth:
+
+
+def _running(coroutines: list[FrameType], innermost_frame: FrameType | None) -> list[FrameType]:
+    """Complete the frames of a task that runs just now: what its coroutines call lies on its thread's stack."""
+    frames = list(_outwards(innermost_frame))
+    if coroutines and coroutines[0] in frames:
+        return frames[frames.index(coroutines[0]) :: -1]
+    return coroutines
+
+
+def _entries(frames: Iterable[FrameType], depth: int) -> tuple[findings.Frame, ...]:
+    """Turn frames, innermost first, into at most ``depth`` entries, outermost first."""
+    entries: list[findings.Frame] = []
+    for frame in frames:
+        if len(entries) >= depth:
+            break
         code: CodeType = frame.f_code
         if code.co_filename.startswith(_RUNNER) and code.co_filename != _DEMO:
             break  # what lies further out is `lockwatch run` and its console script
@@ -220,7 +264,6 @@ def stack(frame: FrameType | None, depth: int) -> tuple[findings.Frame, ...]:
             entries.append(
                 findings.Frame(code.co_filename, line, code.co_name, _source(code.co_filename, line))
             )
-        frame = frame.f_back
     return tuple(reversed(entries))
 
 
@@ -248,7 +291,7 @@ def _owner_outside(knot: Knot) -> Agent | None:
 
 def _signature(edge: Edge) -> tuple[str, findings.Site | None]:
     resource: Any = edge.wait.resource
-    return resource.lock_class, None if edge.wait.code is None else site(edge.wait.code, edge.wait.lasti)
+    return resource.lock_class, place(edge.wait)
 
 
 def _is_ours(code: CodeType) -> bool:
@@ -258,9 +301,9 @@ def _is_ours(code: CodeType) -> bool:
 
 def _runs_the_program(code: CodeType) -> bool:
     """Whether a frame only serves to get a thread or a script going, and says nothing about it."""
-    return code.co_filename.startswith("<frozen runpy") or (
-        code.co_filename == threading.__file__ and code.co_name in _STARTERS
-    )
+    if code.co_filename.startswith("<frozen runpy") or code.co_filename.endswith(_LOOP_FILES):
+        return True
+    return code.co_filename == threading.__file__ and code.co_name in _STARTERS
 
 
 def _source(file: str, line: int) -> str | None:

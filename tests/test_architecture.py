@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"_core"} | MIDDLE for name in MIDDLE},
     "report": {"findings"},
     "locks": {"_core"} | MIDDLE,
-    "aio": {"_core"} | MIDDLE,
+    "aio": {"_core", "locks"} | MIDDLE,
     "patch": {"_core", "locks", "aio"} | MIDDLE,
     "cli": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
     "pytest_plugin": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,

@@ -30,6 +30,7 @@ from lockwatch._core.originals import ThreadLocal, get_ident
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from lockwatch._core.holds import Hold
     from lockwatch._core.waits import Wait
@@ -101,6 +102,14 @@ class Agent:
             return self.waits[-1]
         except IndexError:
             return None
+
+    def runner(self) -> Agent | None:
+        """Return the thread that a task runs in; None for a thread."""
+        return None
+
+    def coroutine_frames(self) -> list[FrameType]:
+        """Return the frames of the coroutines that a task stands in, outermost first; none for a thread."""
+        return []
 
     def label(self) -> str:
         """Return the thread's name as it is now, as far as it is known."""

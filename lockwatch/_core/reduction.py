@@ -53,7 +53,7 @@ def reduce(wait: Wait) -> Knot | None:
     knot = trace(wait.agent, stuck)
     needed = _grounds(knot, stuck)
     knot.rest_on(tuple(needed.values()))
-    if not knot.stands():
+    if not knot.stands() or knot.may_dissolve():
         return None
     if _has_open(needed) and someone_else_may_act(stuck):
         return None
@@ -63,6 +63,12 @@ def reduce(wait: Wait) -> Knot | None:
 def stuck_if_closed() -> dict[Agent, Edge]:
     """Return the agents that could not move again if soft blockers were the only ones who could end their waits."""
     edges, awake = _read()
+    return unmarked(edges, awake, anyone=True, soft_open=False)
+
+
+def stuck_closed(starts: list[Agent]) -> dict[Agent, Edge]:
+    """Return those of ``starts``, and of whom they wait for, that could not move even if every open wait ended."""
+    edges, awake = _reach(*starts)
     return unmarked(edges, awake, anyone=True, soft_open=False)
 
 
@@ -79,12 +85,12 @@ def _read() -> tuple[dict[Agent, Edge], list[Agent]]:
     return edges, _without_ghosts(awake)
 
 
-def _reach(start: Agent) -> tuple[dict[Agent, Edge], list[Agent]]:
-    """Read the part of the graph that can be reached from one agent."""
+def _reach(*starts: Agent) -> tuple[dict[Agent, Edge], list[Agent]]:
+    """Read the part of the graph that can be reached from some agents."""
     edges: dict[Agent, Edge] = {}
     awake: list[Agent] = []
-    seen = {start}
-    work = [start]
+    seen = set(starts)
+    work = list(starts)
     while work:
         agent = work.pop()
         edge = _edge_of(agent)
@@ -113,7 +119,7 @@ def _edge_of(agent: Agent) -> Edge | None:
 
 
 def _somebody_awake() -> bool:
-    """Whether any thread may act. (A task cannot while its thread does not.)"""
+    """Whether any thread may act; a task cannot while its thread does not."""
     unsure = []
     for agent in agents.living():
         if _edge_of(agent) is None:

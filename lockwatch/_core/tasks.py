@@ -31,7 +31,7 @@ from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType
+    from types import CodeType, FrameType
 
     from lockwatch._core.waits import Resource
 
@@ -94,6 +94,11 @@ class TaskAgent(Agent):
         runner = self.runner()
         return None if runner is None else runner.thread()
 
+    def coroutine_frames(self) -> list[FrameType]:
+        """Return the frames of the coroutines in which the task stands, outermost first."""
+        task = self.task_ref()
+        return [] if task is None or task.done() else frames_of(task)
+
     def innermost(self) -> Wait | None:
         """Return what the task waits for right now: its thread's turn, one of our locks, or what is read off it."""
         task = self.task_ref()
@@ -119,7 +124,9 @@ class TaskAgent(Agent):
             return None
         wait = self._read
         if wait is None or wait.future is not future:
-            wait = self._read = TaskWait(self, resource_of(task, future), future)
+            wait = TaskWait(self, resource_of(task, future), future)
+            if wait.resource.__class__ is not UnreadFuture:
+                self._read = wait
         return wait
 
 
@@ -132,7 +139,7 @@ class _Turn:
 
     __slots__ = ("runner",)
 
-    kind = "turn"
+    kind = "turn in the event loop"
     lock_class = "event loop"
     name = None
 
@@ -171,8 +178,8 @@ class IdleLoop:
         """Nothing is kept here."""
 
 
-class _AnyFuture:
-    """A future that nothing is known of: anybody may complete it."""
+class UnreadFuture:
+    """A future of which nothing can be told just now: anybody may complete it. Read anew each time."""
 
     __slots__ = ("future",)
 
@@ -192,15 +199,21 @@ class _AnyFuture:
 
 
 def _any_future(_task: Any, future: Any) -> Resource:
-    return _AnyFuture(future)
+    return UnreadFuture(future)
 
 
 def _never(_wait: TaskWait) -> bool:
     return False
 
 
+def _no_frames(_task: Any) -> list[FrameType]:
+    return []
+
+
 resource_of: Callable[[Any, Any], Resource] = _any_future
 """Says what a future that a task awaits stands for: (task, future)."""
+frames_of: Callable[[Any], list[FrameType]] = _no_frames
+"""Returns the frames of the coroutines in which a task stands, outermost first."""
 may_end_otherwise: Callable[[TaskWait], bool] = _never
 """Says whether a time-out, or somebody awake who has the task in hand, may yet cancel the task in this wait."""
 
@@ -256,9 +269,9 @@ def _raise_in_task(wait: TaskWait) -> None:
     for callback, context in list(future._callbacks or ()):
         if getattr(callback, "__self__", None) is task:
             future.remove_done_callback(callback)
-            failed = task.get_loop().create_future()
+            failed = future.get_loop().create_future()
             failed.set_exception(hooks.error(verdict.finding))
-            task.get_loop().call_soon(callback, failed, context=context)
+            failed.get_loop().call_soon(callback, failed, context=context)
             return
 
 
@@ -301,11 +314,12 @@ loops: weakref.WeakSet[Any] = weakref.WeakSet()
 
 def everyone() -> list[Agent]:
     """Return the agents of all tasks that are not done, of all loops seen. Cost: proportional to their number."""
-    found: list[Agent] = []
-    for loop in list(loops):
-        if not loop.is_closed():
-            found.extend(agent_of(task) for task in all_tasks(loop))
-    return found
+    return [agent for loop in list(loops) if not loop.is_closed() for agent in of_loop(loop)]
+
+
+def of_loop(loop: Any) -> list[Agent]:
+    """Return the agents of a loop's tasks that are not done."""
+    return [agent_of(task) for task in all_tasks(loop)]
 
 
 agents.families.append(everyone)

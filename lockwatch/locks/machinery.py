@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MODULES = frozenset(
     {
+        "asyncio.tasks",
         "concurrent.futures._base",
         "concurrent.futures.thread",
         "logging",

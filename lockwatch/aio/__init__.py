@@ -1,0 +1,1 @@
+"""asyncio: its locks in the wait-for graph, and its tasks as agents."""
