@@ -86,7 +86,7 @@ def stall_of(wait: Wait, *, last: bool) -> findings.Finding:
 
 def everybody() -> tuple[findings.Party, ...]:
     """Return all threads of the program as parties: what each holds, waits for, and where it stands."""
-    known = agents.living()
+    known = agents.living() + agents.others()
     look = _Look(known)
     parties = [look.party(agent, innermost(agent)) for agent in known]
     ours = agents.internal_idents | {agent.ident for agent in known}
@@ -99,6 +99,12 @@ def everybody() -> tuple[findings.Party, ...]:
                 findings.Party(agent=label, name=name, ident=ident, stack=stack(frame, look.depth))
             )
     return tuple(parties)
+
+
+def parties(known: Sequence[Agent]) -> tuple[findings.Party, ...]:
+    """Return some agents as parties: what each holds, waits for, and where it stands."""
+    look = _Look(known)
+    return tuple(look.party(agent, innermost(agent)) for agent in known)
 
 
 class _Look:
@@ -220,9 +226,12 @@ def wait_value(wait: Wait, now_ns: int, label: Callable[[Any], str] = resource_l
 
 def place(wait: Wait) -> findings.Site | None:
     """Return where an agent began to wait; for what was read off a task, where it stands now."""
-    if wait.code is not None:
-        return site(wait.code, wait.lasti)
-    frames = wait.agent.coroutine_frames()
+    return place_of(wait.agent) if wait.code is None else site(wait.code, wait.lasti)
+
+
+def place_of(agent: Agent) -> findings.Site | None:
+    """Return where a task stands now: the innermost coroutine that is neither asyncio's nor ours; None for a thread."""
+    frames = agent.coroutine_frames()
     own = [
         frame
         for frame in frames

@@ -25,6 +25,7 @@ import threading
 import weakref
 from itertools import count
 
+from lockwatch._core.holds import AGENT
 from lockwatch._core.originals import ThreadLocal, get_ident
 
 TYPE_CHECKING = False
@@ -212,6 +213,19 @@ def living() -> list[Agent]:
     return [
         agent for agent in by_ident.copy().values() if not agent.ended and agent.ident not in internal_idents
     ]
+
+
+acting: Callable[[], Agent] = current
+"""Returns the agent that acts: the task that runs, where one does, else the thread's."""
+
+
+def _owner(_wait: Wait, hold: Hold) -> Agent:
+    agent: Agent = hold[AGENT]
+    return agent
+
+
+responsible: Callable[[Wait, Hold], Agent] = _owner
+"""Says who is to release a lock that somebody waits for: its owner, or a task that holds it in its thread's name."""
 
 
 def others() -> list[Agent]:

@@ -67,7 +67,7 @@ class Knot:
         self.serial = max(edge.wait.serial for edge in grounds)
 
     def may_dissolve(self) -> bool:
-        """Whether a party may yet be let go by what is no blocker: a task by a time-out, or cancelled by somebody awake.
+        """Whether a party may yet be let go by what is no blocker: a time-out, or somebody awake who cancels a task.
 
         With an open wait among the grounds nobody is awake.
         """

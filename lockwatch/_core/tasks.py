@@ -25,14 +25,16 @@ from asyncio import all_tasks, current_task
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, hooks
+from lockwatch._core import agents, hooks, parking
 from lockwatch._core.agents import Agent
+from lockwatch._core.holds import AGENT, CODE, HOW
 from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, Wait, innermost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
+    from lockwatch._core.holds import Hold
     from lockwatch._core.waits import Resource
 
 _ATTRIBUTE = "_lockwatch_agent"
@@ -317,9 +319,36 @@ def everyone() -> list[Agent]:
     return [agent for loop in list(loops) if not loop.is_closed() for agent in of_loop(loop)]
 
 
+def task_with(loop: Any, hold: Hold) -> Agent | None:
+    """Return the task that took a thread's lock by ``with`` and awaits inside that block, if there is just one."""
+    found = [
+        agent
+        for agent in of_loop(loop)
+        if hold[HOW] and any(frame.f_code is hold[CODE] for frame in agent.coroutine_frames())
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _responsible(wait: Wait, hold: Hold) -> Agent:
+    """Return the task that holds a lock in its thread's name, or else the owner.
+
+    Looked for when the thread idles in its loop, or the wait is a long one: it takes a look at all tasks.
+    """
+    owner: Agent = hold[AGENT]
+    last = innermost(owner)
+    idle = last is not None and last.resource.__class__ is IdleLoop
+    if owner.kind == "thread" and (idle or monotonic_ns() - wait.since_ns > parking.LONG_NS):
+        for loop in list(loops):
+            if getattr(loop, "_thread_id", None) == owner.ident:
+                return task_with(loop, hold) or owner
+    return owner
+
+
 def of_loop(loop: Any) -> list[Agent]:
     """Return the agents of a loop's tasks that are not done."""
     return [agent_of(task) for task in all_tasks(loop)]
 
 
 agents.families.append(everyone)
+agents.acting = current
+agents.responsible = _responsible

@@ -36,7 +36,7 @@ from concurrent.futures import Future as ThreadFuture
 from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents, tasks
-from lockwatch._core.tasks import TaskAgent, agent_of
+from lockwatch._core.tasks import agent_of
 from lockwatch._core.waits import ALL, ANY, FREE, NOBODY, OPEN, Blockers
 from lockwatch.aio.chain import callbacks_of, frames_of, variable
 from lockwatch.locks import things
@@ -221,8 +221,7 @@ def may_read_frames(task: Any) -> bool:
     """Whether the task's frames stand still: its thread is ours, or idle, or all threads stand still with the GIL."""
     if _HAS_GIL:
         return True
-    agent = agent_of(task)
-    runner = agent.runner() if isinstance(agent, TaskAgent) else None
+    runner = agent_of(task).runner()
     return runner is None or runner is agents.current() or runner.innermost() is not None
 
 
@@ -272,11 +271,10 @@ def _builders() -> dict[CodeType, Callable[[FrameType, Any], Awaited]]:
     ]
     if sys.version_info < (3, 12):
         table.append((module, "wait_for", _wait_for))
-    return {
-        function.__code__: build
-        for owner, name, build in table
-        if hasattr(function := getattr(owner, name, None), "__code__")
-    }
+    found: list[tuple[Any, Callable[[FrameType, Any], Awaited]]] = [
+        (getattr(owner, name, None), build) for owner, name, build in table
+    ]
+    return {function.__code__: build for function, build in found if hasattr(function, "__code__")}
 
 
 _BUILDERS = _builders()

@@ -25,12 +25,15 @@ from functools import wraps
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, detector, hooks, reduction, settings, tasks
+from lockwatch._core import agents, detector, hooks, parking, reduction, settings, tasks
+from lockwatch._core.holds import CODE, LASTI
 from lockwatch._core.tasks import IdleLoop
-from lockwatch._core.waits import Wait, publish, withdraw
+from lockwatch._core.waits import Wait, innermost, publish, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from lockwatch._core.agents import Agent
 
 _MOMENT = 0.002
 """Seconds for which a loop must have been idle to be looked at."""
@@ -75,6 +78,8 @@ def _sleep(loop: Any, select: Callable[[float | None], Any], timeout: float | No
             events = select(pause)
             if events or loop._ready:
                 return events
+            if settings.held_across_await and wait.agent.holds:
+                _look_for_held_locks(loop, wait.agent)
             again = _look(loop, wait if asleep else None)
             if loop._ready:
                 return []
@@ -86,25 +91,59 @@ def _sleep(loop: Any, select: Callable[[float | None], Any], timeout: float | No
             withdraw(wait)
 
 
+def _is_long(wait: Wait) -> bool:
+    return monotonic_ns() - wait.since_ns > parking.LONG_NS
+
+
 def _look(loop: Any, idle: Wait | None) -> float | None:
     """Look for deadlocks among the loop's tasks; return when to look again (``monotonic``), if there is a reason."""
     began = monotonic()
     again: float | None = None
     try:
         tasks.loops.add(loop)
-        stuck = reduction.stuck_closed(tasks.of_loop(loop))
+        everyone = tasks.of_loop(loop)
+        stuck = reduction.stuck_closed(everyone)
         for agent, edge in list(stuck.items())[:_MOST_SETTLED]:
-            if not edge.wait.slot and agent.innermost() is edge.wait:
+            if not edge.wait.slot and innermost(agent) is edge.wait:
                 detector.block(edge.wait)
                 if edge.wait.recheck_ns is not None:
                     until = monotonic() + max(0, edge.wait.recheck_ns - monotonic_ns()) / 1e9
                     again = until if again is None else min(again, until)
         if idle is not None and not loop._ready:
             detector.block(idle)
+        if any(agent.waits and _is_long(agent.waits[-1]) for agent in everyone):
+            parking.on_long_wait()
     except Exception as error:
         hooks.internal("event loop", error)
     setattr(loop, _NEXT_LOOK, monotonic() + _RARELY * (monotonic() - began))
     return again
+
+
+_said: set[tuple[int, int]] = set()
+"""Where a lock that was held across an await was taken: (id of the code object, instruction); each is said once."""
+
+
+def _look_for_held_locks(loop: Any, runner: Agent) -> None:
+    """Report the thread's locks that its tasks hold while they await."""
+    for hold in list(runner.holds.copy().values()):
+        where = id(hold[CODE]), hold[LASTI]
+        agent = tasks.task_with(loop, hold)
+        if agent is not None and where not in _said:
+            _said.add(where)
+            hooks.held_across_await(agent, hold)
+
+
+def watched_close(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a loop's ``close`` to report tasks that it leaves behind."""
+
+    @wraps(original)
+    def close(self: Any) -> Any:
+        pending = [] if self.is_closed() or self.is_running() else tasks.of_loop(self)
+        if pending:
+            hooks.left_behind(pending)
+        return original(self)
+
+    return close
 
 
 def watched_run(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,4 +163,5 @@ def targets() -> list[tuple[Any, str, Any]]:
     classes: list[Any] = [getattr(selectors, name) for name in names if hasattr(selectors, name)]
     found = [(cls, "select", watched_select(cls.select)) for cls in classes if "select" in vars(cls)]
     base: Any = asyncio.BaseEventLoop
-    return [*found, (base, "run_forever", watched_run(base.run_forever))]
+    run, close = watched_run(base.run_forever), watched_close(base.close)
+    return [*found, (base, "run_forever", run), (base, "close", close)]

@@ -76,9 +76,10 @@ def _pools(_module: ModuleType) -> None:
 
 
 def _event_loops(_module: ModuleType) -> None:
+    from lockwatch import remarks
     from lockwatch.aio import cancels, loops
 
-    del cancels  # it puts itself in place
+    del cancels, remarks  # they put themselves in place
     _put(loops.targets())
 
 
