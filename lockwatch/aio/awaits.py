@@ -181,14 +181,17 @@ def resource_of(task: Any, future: Any) -> Resource:
         return resource
     if not may_read_frames(task):
         return tasks.UnreadFuture(future)
+    found: Awaited | None = None
     for frame in reversed(frames_of(task)):
+        if not str(frame.f_globals.get("__name__")).startswith(("asyncio.", "lockwatch.")):
+            break  # the program's own: what it called is what it waits for
         build = _BUILDERS.get(frame.f_code)
         if build is not None:
             try:
-                return build(frame, future)
+                found = build(frame, future)
             except (AttributeError, KeyError, TypeError):  # a version that keeps it elsewhere
-                break
-    return Awaited("Future", future)
+                pass
+    return found or Awaited("Future", future)
 
 
 def _by_callbacks(future: Any) -> Awaited | None:
