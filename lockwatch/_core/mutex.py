@@ -40,7 +40,8 @@ Invariants
       so a claim that was not followed up (an exception came between) is its own, and is completed when the
       release is run again.
   M5  In starvation mode nobody overtakes: a newcomer that wins the compare-and-swap in the instant in which
-      the mode changes gives the lock on.
+      the mode changes gives the lock on. The hold that it gives on is never the one that it waits with: the
+      lock may come back to it while it still does so, and it would not see the difference.
   M6  ``_starving`` is set before ``_state`` is looked at again; so either the releaser sees the mode, or the
       waiter sees the free lock.
   M7  Every clean-up can be run twice. It is run again if an exception interrupts it.
@@ -195,6 +196,7 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
                         return _own(lock, waiter)
                     publish(waiter)  # M8: it was taken away again
                 else:
+                    waiter.hold = (*now[:PARKER], parker)  # another one: we may be granted it on the way
                     _pass_on(lock, now)  # M5
                 continue
         if woken and not lock._starving and _starves(waiter):
