@@ -43,14 +43,16 @@ DEFAULT = {
     ),
     "three threads twice, all kinds": Program(threads=[TWO, MIXED, [WITH, TIMED]], preemptions=1),
     "three threads twice, all kinds, starvation": Program(
-        threads=[TWO, MIXED, [WITH, TIMED]], threshold=ALWAYS, preemptions=2
+        threads=[TWO, MIXED, [WITH, TIMED]], threshold=ALWAYS, preemptions=1
     ),
     "three threads, interrupted": Program(
         threads=[ONE, [TIMED], ONE], threshold=ALWAYS, interrupts=1, preemptions=1
     ),
     "two threads twice": Program(threads=[TWO, TWO]),
     "two threads twice, starvation": Program(threads=[TWO, TWO], threshold=ALWAYS, mode_is_left=True),
-    "two threads, all kinds, interrupted": Program(threads=[MIXED, [TIMED]], threshold=ALWAYS, interrupts=1),
+    "two threads, all kinds, interrupted": Program(
+        threads=[MIXED, [TIMED]], threshold=ALWAYS, interrupts=1, preemptions=2
+    ),
     "two threads, interrupted anywhere": Program(
         threads=[ONE, ONE], threshold=ALWAYS, interrupts=1, fine=True
     ),
@@ -60,9 +62,14 @@ DEFAULT = {
     "main thread, starvation": Program(
         threads=[ONE, ONE, ONE], threshold=ALWAYS, preemptions=2, mode_is_left=True, **MAIN
     ),
-    "handler takes the lock": Program(threads=[ONE, ONE], handlers={0: TIMED}, threshold=ALWAYS, **MAIN),
+    "handler takes the lock": Program(
+        threads=[ONE, ONE], handlers={0: TIMED}, threshold=ALWAYS, preemptions=2, **MAIN
+    ),
     "finalizer takes the lock": Program(
         threads=[ONE, ONE, ONE], handlers={0: TIMED}, threshold=ALWAYS, preemptions=1
+    ),
+    "finalizer takes the lock, twice": Program(
+        threads=[TWO, ONE], handlers={0: TIMED}, threshold=ALWAYS, preemptions=2
     ),
     "handler takes another lock": Program(
         threads=[ONE, ONE, [OTHER]], locks=(PLAIN, PLAIN), handlers={0: OTHER}, preemptions=1, **MAIN
@@ -78,7 +85,7 @@ DEFAULT = {
         threads=[[NESTED], ONE], locks=(RECURSIVE,), threshold=ALWAYS, interrupts=1
     ),
     "nested, finalizer": Program(
-        threads=[[NESTED], ONE], locks=(RECURSIVE,), threshold=ALWAYS, handlers={0: TAKE}
+        threads=[[NESTED], ONE], locks=(RECURSIVE,), threshold=ALWAYS, preemptions=2, handlers={0: TAKE}
     ),
     "crosswise": Program(
         threads=[[pair(inside=OTHER)], [pair(lock=1, inside=TAKE)]], locks=(PLAIN, PLAIN), may_deadlock=True
@@ -86,6 +93,18 @@ DEFAULT = {
 }
 
 LARGE = {
+    "two threads, all kinds, interrupted, unbounded": Program(
+        threads=[MIXED, MIXED], threshold=ALWAYS, interrupts=1
+    ),
+    "handler takes the lock, unbounded": Program(
+        threads=[ONE, ONE], handlers={0: TIMED}, threshold=ALWAYS, **MAIN
+    ),
+    "nested, finalizer, unbounded": Program(
+        threads=[[NESTED], ONE], locks=(RECURSIVE,), threshold=ALWAYS, handlers={0: TAKE}
+    ),
+    "finalizer takes the lock, two preemptions": Program(
+        threads=[ONE, ONE, ONE], handlers={0: TIMED}, threshold=ALWAYS, preemptions=2
+    ),
     "finalizer takes another lock, starvation, two preemptions": Program(
         threads=[ONE, ONE, [OTHER]],
         locks=(PLAIN, PLAIN),

@@ -9,12 +9,12 @@ import pytest
 if TYPE_CHECKING:
     from tests.mutex.explorer import explore
     from tests.mutex.mutations import Replace
-    from tests.mutex.programs import PLAIN, Program, pair
+    from tests.mutex.programs import Program, pair
     from tests.mutex.world import Violation
 else:
     from mutex_explorer import explore
     from mutex_mutations import Replace
-    from mutex_programs import PLAIN, Program, pair
+    from mutex_programs import Program, pair
     from mutex_world import Violation
 
 TAKE = pair()
@@ -23,21 +23,14 @@ ONE = [TAKE]
 THREE = [ONE, ONE, ONE]
 
 NORMAL = Program(threads=[ONE, ONE])
-STARVING = Program(threads=THREE, threshold=-1, mode_is_left=True)
+STARVING = Program(threads=THREE, threshold=-1, preemptions=4, mode_is_left=True)
 STARVING_TWICE = Program(threads=[[TAKE, TAKE], ONE, ONE], threshold=-1, preemptions=3)
 TIME_OUT = Program(threads=[ONE, [TIMED], ONE])
 TIME_OUT_STARVING = Program(threads=[ONE, [TIMED], ONE], threshold=-1, preemptions=3)
 INTERRUPTED = Program(threads=THREE, interrupts=1, preemptions=2)
 INTERRUPTED_STARVING = Program(threads=THREE, interrupts=1, threshold=-1, preemptions=2)
 ANYWHERE = Program(threads=[ONE, ONE], interrupts=1, fine=True)
-FINALIZER = Program(threads=THREE, handlers={0: TIMED}, threshold=-1, preemptions=2)
-TWO_LOCKS = Program(
-    threads=[ONE, [pair(inside=pair(lock=1))], [pair(lock=1)]],
-    locks=(PLAIN, PLAIN),
-    handlers={0: pair(lock=1)},
-    threshold=-1,
-    preemptions=3,
-)
+FINALIZER = Program(threads=[[TAKE, TAKE], ONE], handlers={0: TIMED}, threshold=-1, preemptions=2)
 
 PLANTED: dict[str, tuple[Replace, Program, str]] = {
     "the compare-and-swap is two steps": (
