@@ -36,11 +36,13 @@ Invariants
       again at the head with its clock running on (Go's LIFO re-queue), and a second release that finds it
       woken does nothing more (its permit is there already: Go's *woken* bit).
   M3  A waiter that leaves ``_queue`` without the lock passes the wake-up on that it may have swallowed.
-  M4  A grant is: claim the head's verdict, store its hold over one's own, unpark it. Only the owner grants,
-      so a claim that was not followed up (an exception came between) is its own, and is completed when the
-      release is run again.
+  M4  A grant is: claim the head's verdict, unpark it, store its hold over one's own, unpark it once more. Only
+      the owner grants, so a claim that was not followed up (an exception came between) is its own, and is
+      completed when the release is run again. Nobody who owns a lock sleeps until a frame runs on: a signal
+      handler may wait on top of that frame.
   M5  In starvation mode nobody overtakes: a newcomer that wins the compare-and-swap in the instant in which
-      the mode changes gives the lock on.
+      the mode changes gives the lock on. The hold that it gives on is never the one that it waits with: the
+      lock may come back to it while it still does so, and it would not see the difference.
   M6  ``_starving`` is set before ``_state`` is looked at again; so either the releaser sees the mode, or the
       waiter sees the free lock.
   M7  Every clean-up can be run twice. It is run again if an exception interrupts it.
@@ -195,6 +197,7 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
                         return _own(lock, waiter)
                     publish(waiter)  # M8: it was taken away again
                 else:
+                    waiter.hold = (*now[:PARKER], parker)  # another one: we may be granted it on the way
                     _pass_on(lock, now)  # M5
                 continue
         if woken and not lock._starving and _starves(waiter):
@@ -326,9 +329,12 @@ def _pass_on(lock: MutexBase, hold: Any) -> None:
         verdict = head.slot.setdefault(VERDICT, GRANTED)
         if verdict is not GRANTED:
             _unqueue(lock, head)  # it times out, or is a victim: it is awake, and leaving
+            if verdict is SUSPENDED:
+                parking.unpark(head.parker)  # M8: it may have queued again meanwhile
             continue
         lock._handoffs += 1
-        state[OWNED] = head.hold  # M4
+        parking.unpark(head.parker)  # M4
+        state[OWNED] = head.hold
     if state.get(OWNED) is hold:
         state.pop(OWNED, None)
     wake_next(lock)
