@@ -24,7 +24,7 @@ from lockwatch import advice, config, findings
 from lockwatch._core import agents
 from lockwatch._core.agents import Agent
 from lockwatch._core.frames import current_frames
-from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, SINCE, Hold
+from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, Hold, taken_ns
 from lockwatch._core.knots import Edge, Knot
 from lockwatch._core.waits import Wait, innermost
 from lockwatch.naming import line_of, site
@@ -203,7 +203,7 @@ def hold_value(hold: Hold, now_ns: int, label: Callable[[Any], str] = resource_l
         name=lock.name,
         created=created(lock),
         taken=site(hold[CODE], hold[LASTI]),
-        age=max(0, now_ns - hold[SINCE]) / 1e9,
+        age=max(0, now_ns - taken_ns(hold)) / 1e9,
         count=max(1, lock._level()),
         how="with" if hold[HOW] else "acquire",
     )

@@ -140,7 +140,7 @@ class PlainMutex(MutexBase):
                 me = _register()
             owner = hold[0]
             if owner is not me:
-                self._became_signal()
+                return self._release_for(hold)
             owner.holds.pop(self._key, None)
             if self._queue:
                 return release_slow(self, hold)

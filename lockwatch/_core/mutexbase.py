@@ -88,6 +88,13 @@ class MutexBase:
         if self._state.get(OWNED) is hold:
             self._finish_release(hold)
 
+    def _release_for(self, hold: Hold) -> None:
+        """Release the lock in the place of its owner, who may be about to enter it in its table of holds (F2)."""
+        self._became_signal()
+        self._finish_release(hold)
+        if hold[0].holds.get(self._key) is hold:
+            hold[0].holds.pop(self._key, None)
+
     def _finish_release(self, hold: Hold) -> None:
         """F3: an exception came while we released the lock; do what is left of it."""
         if hold[0].holds.get(self._key) is hold:

@@ -95,7 +95,7 @@ def _content(value: Any, name: Callable[[Any], Any]) -> Any:
     kind = type(value)
     if kind is tuple or kind is list:
         if len(value) >= 6 and type(value[0]) is Agent:  # a hold
-            return ("hold", name(value[0]), value[4], *map(name, value[6:]))
+            return ("hold", name(value[0]), value[4], *map(name, value[6:7]))
         return (kind.__name__, *map(name, value))
     if kind is dict:
         return tuple((key, name(content)) for key, content in value.items())

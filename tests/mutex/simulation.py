@@ -61,6 +61,10 @@ class Agent:
         """Return the name, for messages."""
         return self.name
 
+    def innermost(self) -> Any:
+        """Return what it waits for."""
+        return self.waits[-1] if self.waits else None
+
 
 class Queue(list[Any]):
     """A lock's queue; notes in a field that only the detector uses that others may know of a waiter now."""

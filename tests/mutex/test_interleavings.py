@@ -157,11 +157,6 @@ def test_all_interleavings(name: str) -> None:
     assert result.states > 100
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="the last step of a contended acquire renews the hold, and undoes a release that came just before",
-)
 def test_release_by_another_thread_at_once() -> None:
     """A lock that another thread releases as soon as it is owned, perhaps before its acquire has returned, is free then."""
     explore(

@@ -97,7 +97,7 @@ PLANTED: dict[str, tuple[Replace, Program, str]] = {
     "M4: grants the last in the queue": (
         Replace("_pass_on", "queue[:1]", "queue[-1:]"),
         STARVING_TWICE,
-        "not FIFO",
+        "not FIFO|overtook",
     ),
     "M5: a newcomer keeps the lock in starvation mode": (
         Replace("may_keep", "if not lock._starving:", "if True:"),
@@ -110,7 +110,7 @@ PLANTED: dict[str, tuple[Replace, Program, str]] = {
         "deadlock was seen|livelock",
     ),
     "M5: the hold that is given on is the one that it waits with": (
-        Replace("_wait_turn", "waiter.hold = (*now[:PARKER], parker)", "pass"),
+        Replace("_wait_turn", "waiter.hold = (*now[:PARKER], parker, [0])", "pass"),
         STARVING,
         "livelock",
     ),

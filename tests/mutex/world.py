@@ -222,8 +222,6 @@ class World:
 
     def _changed_hands(self, lock: Any, before: Any, hold: Any, actor: Thread) -> None:
         mine = hold[6] if len(hold) > 6 else None
-        if before is not None and mine is not None and before[6:] == (mine,):
-            return  # renewed
         if before is not None and before[0] is not actor.agent and not self.foreign:
             raise Violation(f"T{actor.number} wrote the state of the lock that {before[0].name} owns")
         queue = lock._queue

@@ -37,6 +37,9 @@ async def attempt(body):
         await body
     except lockwatch.DeadlockError:
         print(f"{name}: DeadlockError", flush=True)
+    except BaseExceptionGroup as group:
+        assert group.subgroup(lockwatch.DeadlockError), group
+        print(f"{name}: DeadlockError", flush=True)
     except asyncio.CancelledError:
         print(f"{name}: cancelled", flush=True)
         raise

@@ -162,7 +162,9 @@ def test_a_lock_for_threads_across_an_await(loops: Loops) -> None:
     assert outcome.said == ["holder: went on", "taker: DeadlockError"]
 
 
-@pytest.mark.parametrize("timer", ["", "asyncio.get_running_loop().call_later(60, print)"], ids=["idle", "timer"])
+@pytest.mark.parametrize(
+    "timer", ["", "asyncio.get_running_loop().call_later(60, print)"], ids=["idle", "timer"]
+)
 def test_a_worker_wants_the_lock_of_a_task_that_awaits_it(loops: Loops, timer: str) -> None:
     """The lock is the loop's thread's, but it is the task that is to release it, and that waits for the worker."""
     outcome = loops(
