@@ -302,7 +302,7 @@ def agent_of(task: Any) -> TaskAgent:
     agent = TaskAgent(task)
     try:
         claimed: TaskAgent = task.__dict__.setdefault(_ATTRIBUTE, agent)
-    except AttributeError:  # a task class of somebody's own, without attributes
+    except (AttributeError, TypeError):  # a task class of somebody's own, without attributes
         claimed = _others.setdefault(task, agent)
     if claimed is agent:
         loops.add(task.get_loop())
