@@ -36,7 +36,9 @@ class Service:
             async with self.lock:
                 visits[path] = visits.get(path, 0) + 1
                 await asyncio.sleep(0)
-            digest = await (asyncio.to_thread(self.digest, path) if path.endswith("7") else self.at_once(path))
+            digest = await (
+                asyncio.to_thread(self.digest, path) if path.endswith("7") else self.at_once(path)
+            )
         await self.log.put(path)
         return web.Response(text=digest)
 
@@ -75,7 +77,7 @@ async def main() -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     server: Any = site._server
-    url = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
         results = await asyncio.gather(*(client(session, url, number) for number in range(CLIENTS)))
     await runner.cleanup()
