@@ -35,14 +35,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"_core"} | MIDDLE for name in MIDDLE},
     "report": {"findings"},
     "locks": {"_core"} | MIDDLE,
-    "aio": {"_core"} | MIDDLE,
+    "aio": {"_core", "locks"} | MIDDLE,
     "patch": {"_core", "locks", "aio"} | MIDDLE,
     "cli": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
     "pytest_plugin": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
     "__main__": {"cli"},
     "__init__": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
 }
-"""What each part may import besides itself: _core <- middle layer <- locks <- patch <- cli; reports know findings."""
+"""What each part may import besides itself: _core <- middle layer <- locks <- aio <- patch <- cli; reports know findings."""
 for _name in ("errors", "delivery", "diagnosis", "dump"):  # notes, log lines and dumps are the text report
     MAY_IMPORT[_name] |= {"report"}
 
