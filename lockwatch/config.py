@@ -63,6 +63,7 @@ class Config:
             and ``exit_status``; 0 for never.
         dump_signal: a signal, by name or number, at which all waits, holders and stacks are printed to stderr;
             None for none.
+        held_across_await: whether a task that awaits while it holds a lock for threads is reported as misuse.
 
     Raises:
         ConfigError: a value that cannot be.
@@ -81,6 +82,7 @@ class Config:
     stall: float | None = None
     stall_exit: float = 0.0
     dump_signal: str | None = None
+    held_across_await: bool = False
 
     def __post_init__(self) -> None:
         for name in _DEFAULTS:
@@ -157,6 +159,7 @@ def apply(config: Config) -> None:
     settings.respect_foreign_threads = config.foreign_threads == "respect"
     settings.stall_ns = round((config.stall or 0.0) * 1e9) or None
     settings.stall_exit_ns = round(config.stall_exit * 1e9) or None
+    settings.held_across_await = config.held_across_await
     _current = config
 
 

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -24,13 +24,14 @@ from lockwatch import advice, config, findings
 from lockwatch._core import agents
 from lockwatch._core.agents import Agent
 from lockwatch._core.frames import current_frames
-from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, SINCE, Hold
+from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, Hold, taken_ns
 from lockwatch._core.knots import Edge, Knot
 from lockwatch._core.waits import Wait, innermost
 from lockwatch.naming import line_of, site
 from lockwatch.report import text
 
 _STARTERS = frozenset({"_bootstrap", "_bootstrap_inner"})
+_LOOP_FILES = tuple(os.path.join("asyncio", name) for name in ("base_events.py", "events.py", "runners.py"))
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _RUNNER = os.path.join(_OURS, "cli", "")
 _DEMO = os.path.join(_RUNNER, "philosophers.py")
@@ -85,7 +86,7 @@ def stall_of(wait: Wait, *, last: bool) -> findings.Finding:
 
 def everybody() -> tuple[findings.Party, ...]:
     """Return all threads of the program as parties: what each holds, waits for, and where it stands."""
-    known = agents.living()
+    known = agents.living() + agents.others()
     look = _Look(known)
     parties = [look.party(agent, innermost(agent)) for agent in known]
     ours = agents.internal_idents | {agent.ident for agent in known}
@@ -98,6 +99,12 @@ def everybody() -> tuple[findings.Party, ...]:
                 findings.Party(agent=label, name=name, ident=ident, stack=stack(frame, look.depth))
             )
     return tuple(parties)
+
+
+def parties(known: Sequence[Agent]) -> tuple[findings.Party, ...]:
+    """Return some agents as parties: what each holds, waits for, and where it stands."""
+    look = _Look(known)
+    return tuple(look.party(agent, innermost(agent)) for agent in known)
 
 
 class _Look:
@@ -122,21 +129,32 @@ class _Look:
     def party(self, agent: Agent, wait: Wait | None = None, *, victim: bool = False) -> findings.Party:
         """Return the value for one agent, which waits in ``wait``."""
         now = time.monotonic_ns()
+        runner = agent.runner()
         held = [hold_value(hold, now, self.label) for hold in agent.holds.copy().values()]
         return findings.Party(
             agent=agent_label(agent),
             name=agent.label(),
-            ident=agent.ident,
-            native_id=agent.native_id,
+            ident=agent.ident or None,
+            native_id=agent.native_id or None,
             daemon=agent.daemon,
             alive=not agent.ended,
             victim=victim,
             weight=agent.weight,
             holds=tuple(hold for hold in held if hold is not None),
             waits_for=None if wait is None else wait_value(wait, now, self.label),
-            stack=() if agent.ended else stack(self.frames.get(agent.ident), self.depth),
+            stack=() if agent.ended else self._stack(agent),
             cpu=None if agent.ended else self._cpu.get(agent.native_id),
+            runs_in=None if runner is None else agent_label(runner),
         )
+
+    def _stack(self, agent: Agent) -> tuple[findings.Frame, ...]:
+        """Return where an agent stands: the coroutines of a task, which lie on its thread's stack while it runs."""
+        if agent.kind != "task":
+            return stack(self.frames.get(agent.ident), self.depth)
+        runner = agent.runner()
+        innermost_frame = None if runner is None else self.frames.get(runner.ident)
+        frames = _running(agent.coroutine_frames(), innermost_frame)
+        return _entries(reversed(frames), self.depth)
 
 
 def _identity(resource: Any) -> int:
@@ -185,7 +203,7 @@ def hold_value(hold: Hold, now_ns: int, label: Callable[[Any], str] = resource_l
         name=lock.name,
         created=created(lock),
         taken=site(hold[CODE], hold[LASTI]),
-        age=max(0, now_ns - hold[SINCE]) / 1e9,
+        age=max(0, now_ns - taken_ns(hold)) / 1e9,
         count=max(1, lock._level()),
         how="with" if hold[HOW] else "acquire",
     )
@@ -199,19 +217,54 @@ def wait_value(wait: Wait, now_ns: int, label: Callable[[Any], str] = resource_l
         kind=resource.kind,
         name=resource.name,
         created=created(resource),
-        where=None if wait.code is None else site(wait.code, wait.lasti),
+        where=place(wait),
         age=max(0, now_ns - wait.since_ns) / 1e9,
         timeout=None if wait.deadline_ns is None else (wait.deadline_ns - wait.since_ns) / 1e9,
         mode=wait.mode,
     )
 
 
+def place(wait: Wait) -> findings.Site | None:
+    """Return where an agent began to wait; for what was read off a task, where it stands now."""
+    return place_of(wait.agent) if wait.code is None else site(wait.code, wait.lasti)
+
+
+def place_of(agent: Agent) -> findings.Site | None:
+    """Return where a task stands now: the innermost coroutine that is neither asyncio's nor ours; None for a thread."""
+    frames = agent.coroutine_frames()
+    own = [
+        frame
+        for frame in frames
+        if not str(frame.f_globals.get("__name__")).startswith(("asyncio.", "lockwatch."))
+    ]
+    return site(own[-1].f_code, own[-1].f_lasti) if own else None
+
+
 def stack(frame: FrameType | None, depth: int) -> tuple[findings.Frame, ...]:
     """Return the innermost ``depth`` frames, outermost first, without ours at either end."""
-    entries: list[findings.Frame] = []
-    while frame is not None and _is_ours(frame.f_code):
+    return _entries(_outwards(frame), depth)
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
         frame = frame.f_back
-    while frame is not None and len(entries) < depth:
+
+
+def _running(coroutines: list[FrameType], innermost_frame: FrameType | None) -> list[FrameType]:
+    """Complete the frames of a task that runs just now: what its coroutines call lies on its thread's stack."""
+    frames = list(_outwards(innermost_frame))
+    if coroutines and coroutines[0] in frames:
+        return frames[frames.index(coroutines[0]) :: -1]
+    return coroutines
+
+
+def _entries(frames: Iterable[FrameType], depth: int) -> tuple[findings.Frame, ...]:
+    """Turn frames, innermost first, into at most ``depth`` entries, outermost first."""
+    entries: list[findings.Frame] = []
+    for frame in frames:
+        if len(entries) >= depth:
+            break
         code: CodeType = frame.f_code
         if code.co_filename.startswith(_RUNNER) and code.co_filename != _DEMO:
             break  # what lies further out is `lockwatch run` and its console script
@@ -220,7 +273,6 @@ def stack(frame: FrameType | None, depth: int) -> tuple[findings.Frame, ...]:
             entries.append(
                 findings.Frame(code.co_filename, line, code.co_name, _source(code.co_filename, line))
             )
-        frame = frame.f_back
     return tuple(reversed(entries))
 
 
@@ -248,7 +300,7 @@ def _owner_outside(knot: Knot) -> Agent | None:
 
 def _signature(edge: Edge) -> tuple[str, findings.Site | None]:
     resource: Any = edge.wait.resource
-    return resource.lock_class, None if edge.wait.code is None else site(edge.wait.code, edge.wait.lasti)
+    return resource.lock_class, place(edge.wait)
 
 
 def _is_ours(code: CodeType) -> bool:
@@ -258,9 +310,9 @@ def _is_ours(code: CodeType) -> bool:
 
 def _runs_the_program(code: CodeType) -> bool:
     """Whether a frame only serves to get a thread or a script going, and says nothing about it."""
-    return code.co_filename.startswith("<frozen runpy") or (
-        code.co_filename == threading.__file__ and code.co_name in _STARTERS
-    )
+    if code.co_filename.startswith("<frozen runpy") or code.co_filename.endswith(_LOOP_FILES):
+        return True
+    return code.co_filename == threading.__file__ and code.co_name in _STARTERS
 
 
 def _source(file: str, line: int) -> str | None:

@@ -262,6 +262,7 @@ class Party(_Value):
         waits_for: what it waits for, None for nothing.
         stack: where it stands now, outermost first, without lockwatch's own frames.
         cpu: how much it has worked, None where nobody could say.
+        runs_in: for a task the thread that runs its event loop, ``"Thread 'MainThread'"``; else None.
     """
 
     agent: str
@@ -276,6 +277,7 @@ class Party(_Value):
     waits_for: WaitsFor | None = None
     stack: tuple[Frame, ...] = ()
     cpu: Cpu | None = None
+    runs_in: str | None = None
 
     @classmethod
     def from_json(cls, data: object) -> "Party":
@@ -295,6 +297,7 @@ class Party(_Value):
             waits_for=None if waits_for is None else WaitsFor.from_json(waits_for),
             stack=tuple(Frame.from_json(item) for item in reading.items(obj, "stack")),
             cpu=None if cpu is None else Cpu.from_json(cpu),
+            runs_in=reading.text_or_none(obj, "runs_in"),
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from lockwatch import diagnosis
 from lockwatch._core import agents
-from lockwatch._core.waits import FREE
+from lockwatch._core.waits import FREE, innermost
 from lockwatch.findings import Hold, WaitsFor
 
 
@@ -54,6 +54,7 @@ def waits() -> tuple[WaitRow, ...]:
     """Return all waits for watched locks in this process, oldest first."""
     now = time.monotonic_ns()
     current = [wait for agent in agents.living() for wait in agent.waits.copy()]
+    current += [wait for wait in map(innermost, agents.others()) if wait is not None]
     rows = []
     for wait in sorted(current, key=lambda wait: wait.serial):
         blockers = wait.resource.blockers(wait)
@@ -73,7 +74,7 @@ def holders() -> tuple[HolderRow, ...]:
     """Return all watched locks that living threads of this process hold, oldest first for each thread."""
     now = time.monotonic_ns()
     rows = []
-    for agent in agents.living():
+    for agent in agents.living() + agents.others():
         for hold in agent.holds.copy().values():
             value = diagnosis.hold_value(hold, now)
             lock: Any = hold[1]()

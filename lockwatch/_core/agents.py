@@ -25,11 +25,13 @@ import threading
 import weakref
 from itertools import count
 
+from lockwatch._core.holds import AGENT
 from lockwatch._core.originals import ThreadLocal, get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from lockwatch._core.holds import Hold
     from lockwatch._core.waits import Wait
@@ -101,6 +103,14 @@ class Agent:
             return self.waits[-1]
         except IndexError:
             return None
+
+    def runner(self) -> Agent | None:
+        """Return the thread that a task runs in; None for a thread."""
+        return None
+
+    def coroutine_frames(self) -> list[FrameType]:
+        """Return the frames of the coroutines that a task stands in, outermost first; none for a thread."""
+        return []
 
     def label(self) -> str:
         """Return the thread's name as it is now, as far as it is known."""
@@ -203,6 +213,19 @@ def living() -> list[Agent]:
     return [
         agent for agent in by_ident.copy().values() if not agent.ended and agent.ident not in internal_idents
     ]
+
+
+acting: Callable[[], Agent] = current
+"""Returns the agent that acts: the task that runs, where one does, else the thread's."""
+
+
+def _owner(_wait: Wait, hold: Hold) -> Agent:
+    agent: Agent = hold[AGENT]
+    return agent
+
+
+responsible: Callable[[Wait, Hold], Agent] = _owner
+"""Says who is to release a lock that somebody waits for: its owner, or a task that holds it in its thread's name."""
 
 
 def others() -> list[Agent]:

@@ -97,9 +97,8 @@ def _give_hope_up(wait: Wait, knot: list[Edge]) -> Knot | None:
 
 def _confirm(cause: str, edges: list[Edge]) -> Knot | None:
     """Read the edges a second time; the knot is real if all of them stand unchanged."""
-    if all(edge.stands() for edge in edges):
-        return Knot(cause, tuple(edges))
-    return None
+    knot = Knot(cause, tuple(edges))
+    return knot if knot.stands() and not knot.may_dissolve() else None
 
 
 _claims: dict[int, _Claim] = {}

@@ -140,7 +140,7 @@ class PlainMutex(MutexBase):
                 me = _register()
             owner = hold[0]
             if owner is not me:
-                self._became_signal()
+                return self._release_for(hold)
             owner.holds.pop(self._key, None)
             if self._queue:
                 return release_slow(self, hold)
@@ -150,7 +150,7 @@ class PlainMutex(MutexBase):
             return None
         except BaseException:
             if hold is not None:
-                release_slow(self, hold)  # F3
+                self._finish_release(hold)
             raise
 
     def __exit__(
@@ -174,7 +174,7 @@ class PlainMutex(MutexBase):
             return None
         except BaseException:
             if hold is not None:
-                release_slow(self, hold)  # F3
+                self._finish_release(hold)
             raise
 
 
@@ -303,7 +303,7 @@ class RecursiveMutex(MutexBase):
             return None
         except BaseException:
             if hold is not None:
-                release_slow(self, hold)  # F3
+                self._finish_release(hold)
             raise
 
     def __exit__(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     # (agent, weak reference to the lock, code object, index of the instruction, monotonic ns, True for
-    # `with`[, parker])
+    # `with`[, parker, [monotonic ns]])
     Hold: TypeAlias = tuple[Any, ...]
 else:
     Hold = tuple
@@ -31,8 +31,16 @@ SINCE = 4
 HOW = 5
 PARKER = 6
 """Only in holds that came out of the slow path: the parker of the waiter that got the lock."""
+TAKEN = 7
+"""Only in these: a list with the time at which the waiter got the lock (``SINCE`` is when it began to wait), or 0."""
 
 
 def is_waiters(hold: Hold | None, parker: object) -> bool:
-    """Whether ``hold`` is the one that the waiter with this parker got (its tuple may have been renewed since)."""
+    """Whether ``hold`` is the one that the waiter with this parker got."""
     return hold is not None and len(hold) > PARKER and hold[PARKER] is parker
+
+
+def taken_ns(hold: Hold) -> int:
+    """Return when the lock was taken, on the monotonic clock, in nanoseconds."""
+    since: int = hold[SINCE]
+    return since if len(hold) <= TAKEN else hold[TAKEN][0] or since

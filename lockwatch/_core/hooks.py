@@ -7,8 +7,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from lockwatch._core.agents import Agent
+    from lockwatch._core.holds import Hold
     from lockwatch._core.knots import Knot
     from lockwatch._core.waits import Wait
 
@@ -30,6 +32,14 @@ def _misuse(message: str) -> BaseException:
     return RuntimeError(message)
 
 
+def _held_across_await(agent: Agent, hold: Hold) -> None:
+    del agent, hold
+
+
+def _left_behind(tasks: Sequence[Agent]) -> None:
+    del tasks
+
+
 def _internal(where: str, error: BaseException) -> None:
     del where, error
 
@@ -42,5 +52,9 @@ stall: Callable[[Wait, bool], bool] = _stall
 """Told about a wait that is past a threshold, and whether it is the last one; says whether it concerns anybody."""
 misuse: Callable[[str], BaseException] = _misuse
 """Makes the exception for a lock used against its contract."""
+held_across_await: Callable[[Agent, Hold], None] = _held_across_await
+"""Told about a task that awaits while it holds a thread's lock."""
+left_behind: Callable[[Sequence[Agent]], None] = _left_behind
+"""Told about the tasks that were pending when their loop was closed."""
 internal: Callable[[str, BaseException], None] = _internal
 """Told about an error in lockwatch itself: where, and which."""

@@ -36,7 +36,6 @@ class Edge:
             and not self.wait.slot
             and not self.agent.ended
             and self.blockers.same(self.wait.resource.blockers(self.wait))
-            and not self.wait.may_end_otherwise()
         )
 
 
@@ -66,6 +65,15 @@ class Knot:
         """Note the edges that prove the knot."""
         self.grounds = grounds
         self.serial = max(edge.wait.serial for edge in grounds)
+
+    def may_dissolve(self) -> bool:
+        """Whether a party may yet be let go by what is no blocker: a time-out, or somebody awake who cancels a task.
+
+        With an open wait among the grounds nobody is awake.
+        """
+        if any(edge.blockers.is_open for edge in self.grounds):
+            return False
+        return any(edge.wait.may_end_otherwise() for edge in self.grounds)
 
     def stands(self) -> bool:
         """Whether it is still there: nobody who could untie it has moved, or been told to."""

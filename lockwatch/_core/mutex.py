@@ -36,11 +36,13 @@ Invariants
       again at the head with its clock running on (Go's LIFO re-queue), and a second release that finds it
       woken does nothing more (its permit is there already: Go's *woken* bit).
   M3  A waiter that leaves ``_queue`` without the lock passes the wake-up on that it may have swallowed.
-  M4  A grant is: claim the head's verdict, store its hold over one's own, unpark it. Only the owner grants,
-      so a claim that was not followed up (an exception came between) is its own, and is completed when the
-      release is run again.
+  M4  A grant is: claim the head's verdict, unpark it, store its hold over one's own, unpark it once more. Only
+      the owner grants, so a claim that was not followed up (an exception came between) is its own, and is
+      completed when the release is run again. Nobody who owns a lock sleeps until a frame runs on: a signal
+      handler may wait on top of that frame.
   M5  In starvation mode nobody overtakes: a newcomer that wins the compare-and-swap in the instant in which
-      the mode changes gives the lock on.
+      the mode changes gives the lock on. The hold that it gives on is never the one that it waits with: the
+      lock may come back to it while it still does so, and it would not see the difference.
   M6  ``_starving`` is set before ``_state`` is looked at again; so either the releaser sees the mode, or the
       waiter sees the free lock.
   M7  Every clean-up can be run twice. It is run again if an exception interrupts it.
@@ -68,7 +70,7 @@ from __future__ import annotations
 from time import monotonic_ns, sleep
 
 from lockwatch._core import detector, hooks, parking, settings
-from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER, SINCE, is_waiters
+from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER, SINCE, TAKEN, is_waiters
 from lockwatch._core.signals import may_run_handler
 from lockwatch._core.waits import (
     GRANTED,
@@ -101,7 +103,7 @@ class Waiter(Wait):
     """One agent's wait for one mutex.
 
     Attributes:
-        hold: What it stores as its hold when it gets the lock; renewed when it does.
+        hold: What it stores as its hold when it gets the lock.
         parker: What it sleeps on; also tells its holds from others'.
         leaving: Its clean-up has begun.
     """
@@ -111,7 +113,7 @@ class Waiter(Wait):
     def __init__(self, lock: MutexBase, hold: Hold, deadline_ns: int | None) -> None:
         super().__init__(hold[AGENT], lock, hold[SINCE], deadline_ns, hold[CODE], hold[LASTI])
         self.parker = parking.new_parker()
-        self.hold = (*hold, self.parker)
+        self.hold = (*hold, self.parker, [0])
         self.leaving = False
 
     def wake(self) -> None:
@@ -191,10 +193,11 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
                 if woken or not lock._starving or waiter.slot or _in_turn(queue, waiter):
                     _unqueue(lock, waiter)
                     withdraw(waiter)
-                    if is_waiters(state.get(OWNED), parker):
+                    if waiter.slot.get(VERDICT) is not SUSPENDED or is_waiters(state.get(OWNED), parker):
                         return _own(lock, waiter)
-                    publish(waiter)  # M8: it was taken away again
+                    publish(waiter)  # M8: it was given on
                 else:
+                    waiter.hold = (*now[:PARKER], parker, [0])  # another one: we may be granted it on the way
                     _pass_on(lock, now)  # M5
                 continue
         if woken and not lock._starving and _starves(waiter):
@@ -244,17 +247,19 @@ def _time_left(waiter: Waiter) -> int | None:
 
 
 def _own(lock: MutexBase, waiter: Waiter) -> bool:
-    """Leave the queue as the owner; from here on only we write the lock's state."""
-    agent, ref, code, lasti, since, how, parker = waiter.hold
+    """Leave the queue as the owner. Another agent may release the lock at any moment, so its state is not written."""
+    hold = waiter.hold
+    agent, since = hold[AGENT], hold[SINCE]
     _unqueue(lock, waiter)
     now = monotonic_ns()
     if lock._starving and (now - since <= settings.starvation_threshold_ns or not lock._queue):
         lock._starving = False
-    waiter.hold = (agent, ref, code, lasti, now, how, parker)
-    lock._state[OWNED] = waiter.hold
-    agent.holds[lock._key] = waiter.hold
+    hold[TAKEN][0] = now
+    agent.holds[lock._key] = hold
     lock._acquisitions += 1
     lock._contended += 1
+    if not is_waiters(lock._state.get(OWNED), waiter.parker):
+        agent.holds.pop(lock._key, None)  # who released it looked before the entry was there
     return True
 
 
@@ -326,9 +331,12 @@ def _pass_on(lock: MutexBase, hold: Any) -> None:
         verdict = head.slot.setdefault(VERDICT, GRANTED)
         if verdict is not GRANTED:
             _unqueue(lock, head)  # it times out, or is a victim: it is awake, and leaving
+            if verdict is SUSPENDED:
+                parking.unpark(head.parker)  # M8: it may have queued again meanwhile
             continue
         lock._handoffs += 1
-        state[OWNED] = head.hold  # M4
+        parking.unpark(head.parker)  # M4
+        state[OWNED] = head.hold
     if state.get(OWNED) is hold:
         state.pop(OWNED, None)
     wake_next(lock)

@@ -86,9 +86,20 @@ class MutexBase:
     def _undo(self, hold: Hold) -> None:
         """F3: an exception came while we took the lock; nobody was told that we have it."""
         if self._state.get(OWNED) is hold:
-            if hold[0].holds.get(self._key) is hold:
-                del hold[0].holds[self._key]
-            release_slow(self, hold)
+            self._finish_release(hold)
+
+    def _release_for(self, hold: Hold) -> None:
+        """Release the lock in the place of its owner, who may be about to enter it in its table of holds (F2)."""
+        self._became_signal()
+        self._finish_release(hold)
+        if hold[0].holds.get(self._key) is hold:
+            hold[0].holds.pop(self._key, None)
+
+    def _finish_release(self, hold: Hold) -> None:
+        """F3: an exception came while we released the lock; do what is left of it."""
+        if hold[0].holds.get(self._key) is hold:
+            hold[0].holds.pop(self._key, None)
+        release_slow(self, hold)
 
     def _refuse_release(self, hold: Hold | None, /) -> None:
         """Raise the error for a release that is not the caller's to make; ``hold`` is the present owner's, if any."""

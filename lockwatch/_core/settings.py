@@ -29,3 +29,6 @@ stall_exit_ns: int | None = None
 
 respect_foreign_threads: bool = True
 """Whether a thread unknown to Python counts as able to end a wait that anybody could end."""
+
+held_across_await: bool = False
+"""Whether a task that awaits while it holds a thread's lock is reported."""

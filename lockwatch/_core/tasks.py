@@ -25,14 +25,16 @@ from asyncio import all_tasks, current_task
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, hooks
+from lockwatch._core import agents, hooks, parking
 from lockwatch._core.agents import Agent
+from lockwatch._core.holds import AGENT, CODE, HOW
 from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, Wait, innermost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType
+    from types import CodeType, FrameType
 
+    from lockwatch._core.holds import Hold
     from lockwatch._core.waits import Resource
 
 _ATTRIBUTE = "_lockwatch_agent"
@@ -96,6 +98,11 @@ class TaskAgent(Agent):
         runner = self.runner()
         return None if runner is None else runner.thread()
 
+    def coroutine_frames(self) -> list[FrameType]:
+        """Return the frames of the coroutines in which the task stands, outermost first."""
+        task = self.task_ref()
+        return [] if task is None or task.done() else frames_of(task)
+
     def innermost(self) -> Wait | None:
         """Return what the task waits for right now: its thread's turn, one of our locks, or what is read off it."""
         task = self.task_ref()
@@ -121,7 +128,9 @@ class TaskAgent(Agent):
             return None
         wait = self._read
         if wait is None or wait.future is not future:
-            wait = self._read = TaskWait(self, resource_of(task, future), future)
+            wait = TaskWait(self, resource_of(task, future), future)
+            if wait.resource.__class__ is not UnreadFuture:
+                self._read = wait
         return wait
 
 
@@ -134,7 +143,7 @@ class _Turn:
 
     __slots__ = ("runner",)
 
-    kind = "turn"
+    kind = "turn in the event loop"
     lock_class = "event loop"
     name = None
 
@@ -173,8 +182,8 @@ class IdleLoop:
         """Nothing is kept here."""
 
 
-class _AnyFuture:
-    """A future that nothing is known of: anybody may complete it."""
+class UnreadFuture:
+    """A future of which nothing can be told just now: anybody may complete it. Read anew each time."""
 
     __slots__ = ("future",)
 
@@ -194,15 +203,21 @@ class _AnyFuture:
 
 
 def _any_future(_task: Any, future: Any) -> Resource:
-    return _AnyFuture(future)
+    return UnreadFuture(future)
 
 
 def _never(_wait: TaskWait) -> bool:
     return False
 
 
+def _no_frames(_task: Any) -> list[FrameType]:
+    return []
+
+
 resource_of: Callable[[Any, Any], Resource] = _any_future
 """Says what a future that a task awaits stands for: (task, future)."""
+frames_of: Callable[[Any], list[FrameType]] = _no_frames
+"""Returns the frames of the coroutines in which a task stands, outermost first."""
 may_end_otherwise: Callable[[TaskWait], bool] = _never
 """Says whether a time-out, or somebody awake who has the task in hand, may yet cancel the task in this wait."""
 
@@ -258,9 +273,9 @@ def _raise_in_task(wait: TaskWait) -> None:
     for callback, context in list(future._callbacks or ()):
         if getattr(callback, "__self__", None) is task:
             future.remove_done_callback(callback)
-            failed = task.get_loop().create_future()
+            failed = future.get_loop().create_future()
             failed.set_exception(hooks.error(verdict.finding))
-            task.get_loop().call_soon(callback, failed, context=context)
+            failed.get_loop().call_soon(callback, failed, context=context)
             return
 
 
@@ -307,11 +322,39 @@ loops: weakref.WeakSet[Any] = weakref.WeakSet()
 
 def everyone() -> list[Agent]:
     """Return the agents of all tasks that are not done, of all loops seen. Cost: proportional to their number."""
-    found: list[Agent] = []
-    for loop in list(loops):
-        if not loop.is_closed():
-            found.extend(agent_of(task) for task in all_tasks(loop))
-    return found
+    return [agent for loop in list(loops) if not loop.is_closed() for agent in of_loop(loop)]
+
+
+def task_with(loop: Any, hold: Hold) -> Agent | None:
+    """Return the task that took a thread's lock by ``with`` and awaits inside that block, if there is just one."""
+    found = [
+        agent
+        for agent in of_loop(loop)
+        if hold[HOW] and any(frame.f_code is hold[CODE] for frame in agent.coroutine_frames())
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _responsible(wait: Wait, hold: Hold) -> Agent:
+    """Return the task that holds a lock in its thread's name, or else the owner.
+
+    Looked for when the thread idles in its loop, or the wait is a long one: it takes a look at all tasks.
+    """
+    owner: Agent = hold[AGENT]
+    last = innermost(owner)
+    idle = last is not None and last.resource.__class__ is IdleLoop
+    if owner.kind == "thread" and (idle or monotonic_ns() - wait.since_ns > parking.LONG_NS):
+        for loop in list(loops):
+            if getattr(loop, "_thread_id", None) == owner.ident:
+                return task_with(loop, hold) or owner
+    return owner
+
+
+def of_loop(loop: Any) -> list[Agent]:
+    """Return the agents of a loop's tasks that are not done."""
+    return [agent_of(task) for task in all_tasks(loop)]
 
 
 agents.families.append(everyone)
+agents.acting = current
+agents.responsible = _responsible

@@ -100,7 +100,9 @@ def release(lock: Any, record: Record) -> None:
         record.gave_back()
         lock._locked = False
         return
-    if not record._starving and queue[0].future.done() and _starves(queue[0]):
+    head = queue[0]
+    woken = head.future.done() and not head.future.cancelled()
+    if woken and not record._starving and _starves(head):
         record._starving = True
     if record._starving:
         for wait in queue:

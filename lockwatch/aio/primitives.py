@@ -10,7 +10,7 @@ import asyncio
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
-from lockwatch.aio import semaphores, stock
+from lockwatch.aio import awaits, semaphores, stock
 from lockwatch.aio.lock import Lock
 from lockwatch.aio.origin import note
 from lockwatch.aio.rlock import RLock
@@ -91,6 +91,9 @@ class Condition(Uncopied, asyncio.Condition):
             if not future.done():
                 future.set_result(False)
                 return
+
+
+awaits._BUILDERS[Condition.wait.__code__] = awaits._of_self("asyncio.Condition")
 
 
 class Event(Uncopied, asyncio.Event):

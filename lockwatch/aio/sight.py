@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents, reduction, tasks
 from lockwatch._core.frames import current_frames
+from lockwatch.aio.awaits import may_read_frames
+from lockwatch.aio.chain import frames_of
 from lockwatch.locks.sight import _DEEPEST, _DEEPEST_GLOBAL, _leads_to, _seen_from
 
 if TYPE_CHECKING:
@@ -55,23 +57,11 @@ def _loop_sees(lock: Any, loop: Any, stuck: Any) -> bool:
 
 
 def _task_sees(lock: Any, task: Any) -> bool:
-    """Whether one of the coroutines that the task is in leads to the lock."""
-    coroutine = task.get_coro()
-    while coroutine is not None:
-        frame = _attribute(coroutine, "frame")
-        if frame is None:
-            return False
-        if _leads_to(lock, list(frame.f_locals.values()), _DEEPEST):
-            return True
-        if _leads_to(lock, list(frame.f_globals.copy().values()), _DEEPEST_GLOBAL):
-            return True
-        coroutine = _attribute(coroutine, "await") or getattr(coroutine, "gi_yieldfrom", None)
-    return False
-
-
-def _attribute(coroutine: Any, name: str) -> Any:
-    for prefix in ("cr_", "ag_", "gi_"):
-        value = getattr(coroutine, prefix + name, None)
-        if value is not None:
-            return value
-    return None
+    """Whether one of the coroutines that the task is in leads to the lock; so it is said if they cannot be read."""
+    if not may_read_frames(task):
+        return True
+    return any(
+        _leads_to(lock, list(frame.f_locals.values()), _DEEPEST)
+        or _leads_to(lock, list(frame.f_globals.copy().values()), _DEEPEST_GLOBAL)
+        for frame in frames_of(task)
+    )

@@ -12,9 +12,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from lockwatch._core import hooks
+from lockwatch._core import agents, hooks
 from lockwatch._core.fastpath import PlainMutex
-from lockwatch._core.holds import AGENT, HOW
+from lockwatch._core.holds import HOW
 from lockwatch._core.mutex import OWNED
 from lockwatch._core.waits import ALL, NOBODY, OPEN, Blockers
 from lockwatch.locks.base import WatchedLock
@@ -23,7 +23,6 @@ from lockwatch.locks.sight import in_sight
 if TYPE_CHECKING:
     from types import CodeType
 
-    from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
     from lockwatch._core.waits import Wait
 
@@ -44,7 +43,7 @@ class PlainPolicy(WatchedLock):
         hold = self._owner()
         if hold is None or hold is getattr(wait, "hold", None):
             return NOBODY
-        owner: Agent = hold[AGENT]
+        owner = agents.responsible(wait, hold)
         if self._signal or (self._created is not None and self._class_key() in _signal_classes):
             return Blockers(OPEN, (owner,), hold)
         if wait.hope and self._soft(wait, hold):

@@ -15,6 +15,7 @@ _MODULES = frozenset(
     {
         "asyncio.locks",
         "asyncio.queues",
+        "asyncio.tasks",
         "concurrent.futures._base",
         "concurrent.futures.thread",
         "logging",

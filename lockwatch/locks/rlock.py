@@ -52,7 +52,7 @@ class RLock(RecursiveMutex, WatchedLock):
         hold = self._state.get(OWNED)
         if hold is None or hold is getattr(wait, "hold", None):
             return NOBODY
-        return Blockers(ALL, (hold[AGENT],), hold)
+        return Blockers(ALL, (agents.responsible(wait, hold),), hold)
 
     def _level(self) -> int:
         return self._count + 1 if OWNED in self._state else 0

@@ -159,7 +159,15 @@ def future_blockers(future: Any) -> Blockers:
         agents_ = workers()
         if agents_:
             return Blockers(ANY, agents_)
-    return _ANYBODY
+    return elsewhere(future) or _ANYBODY
+
+
+def _unknown(_future: Any) -> Blockers | None:
+    return None
+
+
+elsewhere: Callable[[Any], Blockers | None] = _unknown
+"""Says who could complete a future that no pool made, if that is known: a task, for `run_coroutine_threadsafe`."""
 
 
 def of_self(kind: str, make: type[Thing] = Thing, lock: str = "_cond._lock") -> Callable[[FrameType], Thing]:

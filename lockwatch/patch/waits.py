@@ -33,12 +33,14 @@ def replace() -> None:
     _put(importlock.targets())
     postimport.when_loaded("concurrent.futures._base", _futures)
     postimport.when_loaded("concurrent.futures.thread", _pools)
+    postimport.when_loaded("asyncio", _event_loops)
 
 
 def restore() -> None:
     """Put the originals back, where nobody else has replaced ours since."""
     postimport.forget("concurrent.futures._base")
     postimport.forget("concurrent.futures.thread")
+    postimport.forget("asyncio")
     while _replaced:
         owner, attribute, original, ours = _replaced.pop()
         if owner.__dict__.get(attribute) is ours:
@@ -71,6 +73,14 @@ def _pools(_module: ModuleType) -> None:
     from lockwatch.locks import pools
 
     _put(pools.targets())
+
+
+def _event_loops(_module: ModuleType) -> None:
+    from lockwatch import remarks
+    from lockwatch.aio import cancels, loops
+
+    del cancels, remarks  # they put themselves in place
+    _put(loops.targets())
 
 
 def _put(targets: list[tuple[Any, str, Any]]) -> None:

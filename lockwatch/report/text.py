@@ -82,7 +82,9 @@ def summary(cause: str, cycle: Sequence[str], parties: Sequence[Party] = ()) -> 
     if cause == "cycle":
         return f"DEADLOCK (cycle of {len(links):,}): {chain}"
     if cause == "self":
-        return f"DEADLOCK (with itself): {chain}, which it holds already"
+        kind = parties[0].waits_for.kind if parties and parties[0].waits_for is not None else "Lock"
+        held = kind.endswith(("Lock", "Semaphore"))
+        return f"DEADLOCK (with itself): {chain}, which {'it holds already' if held else 'only it can end'}"
     if cause == "orphan":
         owner = last or next((_printable(party.agent) for party in parties if not party.alive), "its owner")
         return f"DEADLOCK (orphan): {chain}, held by {owner}, who is gone"
@@ -167,6 +169,8 @@ def party_lines(party: Party, kind: str, color: bool, cwd: str | None, max_frame
 def _details(party: Party) -> str:
     """Return ``ident 140213, native id 4711, daemon; asleep, 0.01 s CPU``."""
     facts = []
+    if party.runs_in is not None:
+        facts.append(f"in the event loop of {_printable(party.runs_in)}")
     if party.ident is not None:
         facts.append(f"ident {party.ident}")
     if party.native_id is not None:

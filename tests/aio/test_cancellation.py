@@ -23,7 +23,7 @@ PATIENCE = 80
 """Turns of the loop after which a program that is not done will not be done."""
 TURNS = 9
 
-Program = list[Callable[[], Coroutine[Any, Any, None]]]
+Program = list[Callable[[], Coroutine[Any, Any, Any]]]
 Cancels = tuple[tuple[int, int], ...]
 
 
@@ -43,7 +43,7 @@ async def play(program: Program, when: Cancels, check: Callable[[], object]) -> 
         await asyncio.sleep(0)
         check()
         if all(task.done() for task in tasks):
-            return ["cancelled" if task.cancelled() else task.result() or "done" for task in tasks]  # type: ignore[func-returns-value]
+            return ["cancelled" if task.cancelled() else task.result() or "done" for task in tasks]
     raise AssertionError(f"cancelled at {when}: never done: {[task for task in tasks if not task.done()]}")
 
 
@@ -212,6 +212,6 @@ def test_loop_closed_under_waiters(make: Make) -> None:
     loop.run_forever()
     for task in tasks:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
-        task.get_coro().close()  # type: ignore[union-attr]
+        task.get_coro().close()
     loop.close()
     assert not lock._lockwatch._queue

@@ -23,6 +23,12 @@ async def settle(turns: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+async def start(coroutine: Any) -> None:
+    """Starts a task that nobody has in hand, and who could cancel it, therefore."""
+    asyncio.create_task(coroutine)  # noqa: RUF006 - it is in its loop's hands
+    await settle()
+
+
 async def ends(*tasks_: asyncio.Task[Any]) -> list[Any]:
     """What the tasks return, or a finding's cause in place of its DeadlockError."""
     found = await asyncio.gather(*tasks_, return_exceptions=True)
@@ -72,9 +78,8 @@ def test_with_itself(run: Run, make: Make) -> None:
     async def main() -> str:
         lock = make(name="l")
         with pytest.raises(lockwatch.DeadlockError) as caught:
-            async with lock:
-                async with lock:
-                    pass
+            async with lock, lock:
+                pass
         assert not lock.locked()
         return caught.value.finding.cause or ""
 
@@ -376,13 +381,11 @@ def test_observed_only(run: Run, make: Make) -> None:
         lock = make()
 
         async def enter() -> str:
-            async with lock:
-                async with lock:
-                    return "went on"
+            async with lock, lock:
+                return "went on"
 
-        task = asyncio.create_task(enter())
-        await settle()
-        assert not task.done()
+        await start(enter())
+        (task,) = asyncio.all_tasks() - {asyncio.current_task()}
         task.cancel()
         found = await ends(task)
         assert not lock.locked()

@@ -55,7 +55,10 @@ def test_running_task_overtakes(run: Run, threshold: pytest.MonkeyPatch) -> None
         assert lock.try_acquire()  # before "a" runs
         await settle()
         assert got == []
-        assert [wait.agent.label() for wait in lock._lockwatch._queue] == ["a", "b"]  # the loser is the head again
+        assert [wait.agent.label() for wait in lock._lockwatch._queue] == [
+            "a",
+            "b",
+        ]  # the loser is the head again
         lock._check()
         assert lock.statistics().handoffs == 0
         lock.release()

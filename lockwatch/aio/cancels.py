@@ -1,0 +1,137 @@
+"""Whether a task that is stuck may yet be cancelled: by a time-out, or by somebody who has it in hand.
+
+A thread that waits can only be let go; a task can also be cancelled, and then it lets go of what it holds. So a
+circle of tasks is certain only if nobody is about to do that. What counts as a way out:
+
+  * A timer of its loop that has the task, or a future or task that waits for it, in hand: ``asyncio.timeout``,
+    ``wait_for``, ``wait(timeout=...)``, ``call_later(5, task.cancel)``.
+  * Another task that can still move, in whose variables (and what these lead to, a few steps far) it is.
+  * Another thread that can still move and has it in sight (`lockwatch.locks.sight`).
+
+What does not count: Ctrl-C, a client that hangs up, and what is only reachable through other modules' globals.
+
+Cost: proportional to the number of timers and tasks; asked only once a knot has been found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextvars import Context
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from lockwatch._core import reduction, tasks
+from lockwatch._core.originals import get_ident
+from lockwatch.aio.awaits import may_read_frames
+from lockwatch.aio.chain import callbacks_of, frames_of, referred
+from lockwatch.locks.sight import in_sight
+
+if TYPE_CHECKING:
+    from lockwatch._core.tasks import TaskWait
+
+_DEEPEST = 5
+_MOST = 2000
+_NOT_FOLLOWED = (
+    asyncio.AbstractEventLoop,
+    asyncio.Future,
+    asyncio.Handle,
+    Context,
+    type,
+    ModuleType,
+    FrameType,
+    CodeType,
+    str,
+    bytes,
+    int,
+    float,
+)
+
+
+def may_end_otherwise(wait: TaskWait) -> bool:
+    """Whether the task of ``wait`` may yet be cancelled, or its wait be given up."""
+    agent: Any = wait.agent
+    task, loop = agent.task_ref(), agent.loop_ref()
+    if task is None or loop is None:
+        return False
+    concerned = _waiting_for(task)
+    if _timer_has_one_of(concerned):
+        return True
+    stuck = reduction.stuck_if_closed()
+    if agent not in stuck:
+        stuck[agent] = None  # type: ignore[assignment]  # it is about to wait
+    if _task_has_one_of(concerned, stuck):
+        return True
+    runner = agent.runner()
+    idle = (
+        {other.ident for other in stuck} | {get_ident()} | ({runner.ident} if runner is not None else set())
+    )
+    return any(in_sight(one, idle) for one in concerned.values() if isinstance(one, asyncio.Task))
+
+
+def _waiting_for(task: Any) -> dict[int, Any]:
+    """Return the task and all futures and tasks that wait for it, directly or not, by id."""
+    found: dict[int, Any] = {}
+    work = [task]
+    while work:
+        future = work.pop()
+        if id(future) in found:
+            continue
+        found[id(future)] = future
+        for callback in callbacks_of(future):
+            for thing in referred(callback):
+                if asyncio.isfuture(thing):
+                    work.append(thing)
+                elif isinstance(thing, asyncio.TaskGroup):
+                    work.append(thing._parent_task)  # type: ignore[attr-defined]
+    found.pop(id(None), None)
+    return found
+
+
+def _timer_has_one_of(concerned: dict[int, Any]) -> bool:
+    for loop in list(tasks.loops):
+        for handle in [*getattr(loop, "_scheduled", ()), *getattr(loop, "_ready", ())]:
+            callback, arguments = getattr(handle, "_callback", None), getattr(handle, "_args", None)
+            if handle._cancelled or callback is None:
+                continue
+            if _leads_to(concerned, [*referred(callback), *(arguments or ())]):
+                return True
+    return False
+
+
+def _task_has_one_of(concerned: dict[int, Any], stuck: Any) -> bool:
+    for agent in tasks.everyone():
+        task = agent.task_ref()  # type: ignore[attr-defined]
+        if task is None or agent in stuck or id(task) in concerned:
+            continue
+        if not may_read_frames(task):
+            return True
+        variables = [value for frame in frames_of(task) for value in frame.f_locals.values()]
+        if _leads_to(concerned, variables):
+            return True
+    return False
+
+
+def _leads_to(concerned: dict[int, Any], start: list[Any]) -> bool:
+    """Whether one of ``concerned`` can be reached in a few steps; where it would take too long, yes."""
+    seen: set[int] = set()
+    level = start
+    for _ in range(_DEEPEST):
+        following: list[Any] = []
+        for thing in level:
+            if id(thing) in concerned:
+                return True
+            if id(thing) in seen or isinstance(thing, _NOT_FOLLOWED):
+                continue
+            seen.add(id(thing))
+            if isinstance(thing, FunctionType | BuiltinFunctionType) or hasattr(thing, "__func__"):
+                following.extend(referred(thing))
+            elif not (type(thing) is dict and "__builtins__" in thing):
+                following.extend(gc.get_referents(thing))
+            if len(seen) + len(following) > _MOST:
+                return True
+        level = following
+    return any(id(thing) in concerned for thing in level)
+
+
+tasks.may_end_otherwise = may_end_otherwise
