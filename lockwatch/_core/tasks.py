@@ -304,7 +304,10 @@ def agent_of(task: Any) -> TaskAgent:
     agent = TaskAgent(task)
     try:
         claimed: TaskAgent = task.__dict__.setdefault(_ATTRIBUTE, agent)
-    except AttributeError:  # asyncio's C class has attributes, but no __dict__
+    except (
+        AttributeError,
+        TypeError,
+    ):  # asyncio's C class has attributes, but no __dict__; some subclasses' fails
         claimed = _claimed.setdefault(task, agent)
         try:
             task._lockwatch_agent = claimed
