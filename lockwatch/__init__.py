@@ -121,10 +121,12 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Load a public name from its module when it is first used."""
     home = _HOMES.get(name)
-    if home is None:
+    if home is None and name != "aio":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if home is None:
+        return import_module(f"{__name__}.{name}")
     value = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
 }
-"""What each part may import besides itself: _core <- middle layer <- locks <- patch <- cli; reports know findings."""
+"""What each part may import besides itself: _core <- middle layer <- locks <- aio <- patch <- cli; reports know findings."""
 for _name in ("errors", "delivery", "diagnosis", "dump"):  # notes, log lines and dumps are the text report
     MAY_IMPORT[_name] |= {"report"}
 

@@ -46,9 +46,10 @@ class TaskAgent(Agent):
     Attributes:
         task_ref: A weak reference to the task.
         loop_ref: A weak reference to its loop.
+        end_watched: Whether somebody is told of its end (`lockwatch.aio.record`).
     """
 
-    __slots__ = ("_home", "_read", "_turn", "loop_ref", "task_ref")
+    __slots__ = ("_home", "_read", "_turn", "end_watched", "loop_ref", "task_ref")
 
     def __init__(self, task: Any) -> None:
         self.serial = next(agents._serials)
@@ -65,6 +66,7 @@ class TaskAgent(Agent):
         self.thread_ref = None
         self.task_ref = weakref.ref(task)
         self.loop_ref = weakref.ref(task.get_loop())
+        self.end_watched = False
         self._home: Agent | None = None
         self._read: TaskWait | None = None
         self._turn: TaskWait | None = None
@@ -302,14 +304,18 @@ def agent_of(task: Any) -> TaskAgent:
     agent = TaskAgent(task)
     try:
         claimed: TaskAgent = task.__dict__.setdefault(_ATTRIBUTE, agent)
-    except (AttributeError, TypeError):  # a task class of somebody's own, without attributes
-        claimed = _others.setdefault(task, agent)
+    except (AttributeError, TypeError):  # asyncio's C class has no __dict__; some subclasses' fails
+        claimed = _claimed.setdefault(task, agent)
+        try:
+            task._lockwatch_agent = claimed
+        except AttributeError:
+            pass  # a task class of somebody's own, without attributes
     if claimed is agent:
         loops.add(task.get_loop())
     return claimed
 
 
-_others: weakref.WeakKeyDictionary[Any, TaskAgent] = weakref.WeakKeyDictionary()
+_claimed: weakref.WeakKeyDictionary[Any, TaskAgent] = weakref.WeakKeyDictionary()
 loops: weakref.WeakSet[Any] = weakref.WeakSet()
 """The loops that have been seen."""
 

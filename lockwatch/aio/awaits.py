@@ -59,17 +59,21 @@ class Awaited:
 
     Attributes:
         kind: "end of task", "gather", "asyncio.Event", ...
+        lock_class: Where it was made, or the kind, if nothing is known of that.
         future: The future that the task awaits.
         subject: The object itself: tells one event from another.
     """
 
-    __slots__ = ("_name", "_waiter", "future", "kind", "subject")
+    __slots__ = ("_created", "_name", "_waiter", "future", "kind", "lock_class", "subject")
 
     def __init__(self, kind: str, future: Any, subject: Any = None, name: str | None = None) -> None:
         self.kind = kind
         self.future = future
         self.subject = future if subject is None else subject
-        self._name = name
+        origin = getattr(subject, "_lockwatch", None)  # where it was made, if noted: `lockwatch.aio.origin`
+        self.lock_class: str = getattr(origin, "lock_class", kind)
+        self._created: tuple[CodeType, int] | None = getattr(origin, "_created", None)
+        self._name: str | None = getattr(origin, "name", name)
         self._waiter: Agent | None = None
 
     def awaited_by(self, task: Any) -> Awaited:
@@ -83,11 +87,6 @@ class Awaited:
         if self._name is None and self._waiter is not None and self.kind.startswith(("asyncio.", "Future")):
             self._name = name_in(self._waiter.coroutine_frames(), self.subject)
         return self._name
-
-    @property
-    def lock_class(self) -> str:
-        """The kind: nothing is known of where it was made."""
-        return self.kind
 
     def blockers(self, _wait: Wait, /) -> Blockers:
         """Say who could complete the future, unless that has happened."""

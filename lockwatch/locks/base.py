@@ -18,6 +18,8 @@ from lockwatch.locks.machinery import makes_for_caller
 from lockwatch.naming import lock_name, site
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from lockwatch._core.holds import Hold
 
 
@@ -44,12 +46,21 @@ class LockStatistics:
     handoffs: int
 
 
-class WatchedLock(MutexBase):
-    """Base of `Lock` and `RLock`: everything that is neither fast path nor policy of one of them."""
+class Named:
+    """What is named after the place where it was made."""
 
     __slots__ = ()
 
-    kind = "lock"
+    if TYPE_CHECKING:  # slots of the class that this is mixed into
+
+        @property
+        def _name(self) -> str | None: ...
+        @_name.setter
+        def _name(self, name: str | None) -> None: ...
+        @property
+        def _created(self) -> tuple[CodeType, int] | None: ...
+        @_created.setter
+        def _created(self, place: tuple[CodeType, int] | None) -> None: ...
 
     def _made(self, depth: int, name: str | None) -> None:
         """Note the name, and where the lock was made: the first caller that is not machinery."""
@@ -74,6 +85,35 @@ class WatchedLock(MutexBase):
         if self._name is not None:
             return self._name
         return "unknown" if self._created is None else str(site(*self._created))
+
+
+class Uncopied:
+    """What refuses to be copied or pickled."""
+
+    __slots__ = ()
+
+    def _refuse_copy(self, what: str) -> NoReturn:
+        raise CopyError(
+            f"cannot {what} {type(self).__name__!r} object: a copy of a lock does not protect what the lock protects. "
+            "Make a new lock in the copy (define __copy__, __deepcopy__ or __getstate__ there), or share this one."
+        )
+
+    def __copy__(self) -> NoReturn:
+        self._refuse_copy("copy")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        self._refuse_copy("deep-copy")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        self._refuse_copy("pickle")
+
+
+class WatchedLock(Named, Uncopied, MutexBase):
+    """Base of `Lock` and `RLock`: everything that is neither fast path nor policy of one of them."""
+
+    __slots__ = ()
+
+    kind = "lock"
 
     def _owner(self) -> Hold | None:
         return self._state.get(OWNED)
@@ -104,7 +144,7 @@ class WatchedLock(MutexBase):
     def _holder(self, hold: Hold) -> str:
         """Say who owns the lock and where it was taken, for messages."""
         agent = hold[AGENT]
-        who = f"thread {agent.label()!r}{' (which has ended)' if agent.ended else ''}"
+        who = f"{agent.kind} {agent.label()!r}{' (which has ended)' if agent.ended else ''}"
         return f"{who} took it at {site(hold[CODE], hold[LASTI])}"
 
     def __repr__(self) -> str:
@@ -121,21 +161,6 @@ class WatchedLock(MutexBase):
         hold = self._owner()
         named = f" {self._name!r}" if self._name is not None else ""
         return named if hold is None else f"{named} owner={hold[AGENT].label()!r}"
-
-    def _refuse_copy(self, what: str) -> NoReturn:
-        raise CopyError(
-            f"cannot {what} {type(self).__name__!r} object: a copy of a lock does not protect what the lock protects. "
-            "Make a new lock in the copy (define __copy__, __deepcopy__ or __getstate__ there), or share this one."
-        )
-
-    def __copy__(self) -> NoReturn:
-        self._refuse_copy("copy")
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
-        self._refuse_copy("deep-copy")
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        self._refuse_copy("pickle")
 
     def _check(self) -> None:
         """Assert the invariants that hold while no thread is inside the lock's code; for tests, and expensive."""

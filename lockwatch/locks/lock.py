@@ -10,7 +10,6 @@ comparison per `release`.
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lockwatch._core import agents, hooks
@@ -31,7 +30,46 @@ _signal_classes: dict[tuple[int, int], CodeType] = {}
 """Lock classes that are signals, by the creation site: (id of the code object, instruction) -> the code object."""
 
 
-class Lock(PlainMutex, WatchedLock):
+class PlainPolicy(WatchedLock):
+    """Who could release a lock that anybody may release: threads' `Lock`, and the plain lock of tasks."""
+
+    __slots__ = ()
+
+    def blockers(self, wait: Wait, /) -> Blockers:
+        """Say who could end ``wait``: the owner; anybody, if the lock is known to be a signal.
+
+        A lock taken by a bare ``acquire()``, and wanted by another, may be a signal that is used for the first time.
+        """
+        hold = self._owner()
+        if hold is None or hold is getattr(wait, "hold", None):
+            return NOBODY
+        owner = agents.responsible(wait, hold)
+        if self._signal or (self._created is not None and self._class_key() in _signal_classes):
+            return Blockers(OPEN, (owner,), hold)
+        if wait.hope and self._soft(wait, hold):
+            return Blockers(ALL, (owner,), hold, self._in_sight)
+        return Blockers(ALL, (owner,), hold)
+
+    def _soft(self, wait: Wait, hold: Hold, /) -> bool:
+        """Whether ``wait`` may be one for a signal that was never released so far."""
+        return not hold[HOW] and not by_with(wait)
+
+    def _in_sight(self, idle: set[int], /) -> bool:
+        """Whether somebody else could release it, having it in sight."""
+        return in_sight(self, idle)
+
+    def _class_key(self) -> tuple[int, int]:
+        code, lasti = self._created  # type: ignore[misc]
+        return id(code), lasti
+
+    def _became_signal(self) -> None:
+        """Note that another thread than the owner released it: it and its class are signals from now on."""
+        self._signal = True
+        if self._created is not None:
+            _signal_classes[self._class_key()] = self._created[0]
+
+
+class Lock(PlainMutex, PlainPolicy):
     """A mutual exclusion lock that tells deadlocks, with all of ``threading.Lock``'s contract.
 
     Scheduled as Go's ``sync.Mutex``: a running thread may overtake waiting ones (barging), until one of them
@@ -63,39 +101,15 @@ class Lock(PlainMutex, WatchedLock):
         """
         return self._acquire_with(False, -1, sys._getframe(1))
 
-    def blockers(self, wait: Wait, /) -> Blockers:
-        """Say who could end ``wait``: the owner; anybody, if the lock is known to be a signal.
-
-        A lock taken by a bare ``acquire()``, and wanted by another, may be a signal that is used for the first time.
-        """
-        hold = self._state.get(OWNED)
-        if hold is None or hold is getattr(wait, "hold", None):
-            return NOBODY
-        owner = agents.responsible(wait, hold)
-        if self._signal or (self._created is not None and self._class_key() in _signal_classes):
-            return Blockers(OPEN, (owner,), hold)
-        if wait.hope and not hold[HOW] and not _by_with(wait):
-            return Blockers(ALL, (owner,), hold, partial(in_sight, self))
-        return Blockers(ALL, (owner,), hold)
-
     def _is_owned(self) -> bool:
         """Return whether the lock is locked, for Condition: it would find out by a costly ``acquire(False)``."""
         return OWNED in self._state
-
-    def _class_key(self) -> tuple[int, int]:
-        code, lasti = self._created  # type: ignore[misc]
-        return id(code), lasti
-
-    def _became_signal(self) -> None:
-        """Note that another thread than the owner released it: it and its class are signals from now on."""
-        self._signal = True
-        if self._created is not None:
-            _signal_classes[self._class_key()] = self._created[0]
 
     def _refuse_release(self, _hold: Hold | None, /) -> None:
         raise hooks.misuse(f"release unlocked lock: {self._title()} is not held by anybody")
 
 
-def _by_with(wait: Wait) -> bool:
+def by_with(wait: Wait) -> bool:
+    """Whether the wait is that of a ``with`` block."""
     hold = getattr(wait, "hold", None)
     return hold is not None and bool(hold[HOW])

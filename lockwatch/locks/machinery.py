@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _MODULES = frozenset(
     {
+        "asyncio.locks",
+        "asyncio.queues",
         "asyncio.tasks",
         "concurrent.futures._base",
         "concurrent.futures.thread",
@@ -23,7 +25,7 @@ _MODULES = frozenset(
         "threading",
     }
 )
-
+_OURS = ("lockwatch.locks.", "lockwatch.aio.")
 
 _MOST = 10_000
 _known: dict[str, bool] = {}
@@ -41,7 +43,7 @@ def is_machinery(frame: FrameType) -> bool:
     try:
         return _known[module]
     except (KeyError, TypeError):
-        answer = module in _MODULES or str(module).startswith("lockwatch.locks.")
+        answer = module in _MODULES or str(module).startswith(_OURS)
         if isinstance(module, str) and len(_known) < _MOST:
             _known[module] = answer
         return answer

@@ -5,7 +5,8 @@
 
 What it replaces, and in which module that is explained: the names that lead to ``threading.Lock`` and
 ``RLock`` (`names`, with the classes in `classes`), lock objects that exist already (`adopt`), the wait at
-exit (`exits`), and the way to children of ``multiprocessing`` (`children`). Condition, Event, Semaphore,
+exit (`exits`), the methods of asyncio's locks (`aio`), and the way to children of ``multiprocessing``
+(`children`). Condition, Event, Semaphore,
 Queue, Timer and executors are made of these locks, so they are watched with them. `guards` says when none of
 this is possible.
 
@@ -32,7 +33,7 @@ from lockwatch import config, delivery, dump
 from lockwatch import diagnosis as diagnosis
 from lockwatch._core import originals
 from lockwatch.errors import InstallError
-from lockwatch.patch import adopt, children, exits, guards, names, waits
+from lockwatch.patch import adopt, aio, children, exits, guards, names, waits
 from lockwatch.patch.adopt import UnwatchedLock, unwatched_locks
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def install(**settings: Any) -> None:
                 names.replace(sweep=present.sweep)
                 adopt.adopt(allowed=present.adopt)
                 waits.replace()
+                aio.replace()
                 exits.replace()
                 children.replace()
             except BaseException:
@@ -112,6 +114,7 @@ def uninstall() -> None:
             _state.installed = _state.by_block = False
             children.restore()
             exits.restore()
+            aio.restore()
             waits.restore()
             dump.no_signals()
             names.restore()

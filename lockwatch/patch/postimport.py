@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-_wanted: dict[str, Callable[[ModuleType], None]] = {}
+_wanted: dict[str, list[Callable[[ModuleType], None]]] = {}
 
 
 def when_loaded(name: str, call: Callable[[ModuleType], None]) -> None:
@@ -27,7 +27,7 @@ def when_loaded(name: str, call: Callable[[ModuleType], None]) -> None:
     if module is not None:
         call(module)
         return
-    _wanted[name] = call
+    _wanted.setdefault(name, []).append(call)
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 
@@ -77,9 +77,9 @@ class _Loader:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
         self._loader.exec_module(module)
-        call = _wanted.get(module.__name__)
-        if call is not None:
-            forget(module.__name__)
+        calls = _wanted.get(module.__name__, [])
+        forget(module.__name__)
+        for call in calls:
             call(module)
 
 

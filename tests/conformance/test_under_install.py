@@ -32,7 +32,10 @@ under_install = load("under_install")
 GROUPS = {
     # locks, conditions, semaphores, barriers (lock_tests once more), life cycle of threads, fork, interpreter exit
     "threading": ["test_threading"],
-    "queues and servers": ["test_queue", "real_queue", "test_socketserver", "test_asyncio.test_locks"],
+    "queues and servers": ["test_queue", "real_queue", "test_socketserver"],
+    "asyncio": [
+        f"test_asyncio.test_{name}" for name in ("locks", "queues", "timeouts", "runners", "waitfor")
+    ],
     "imports and forks": ["test_importlib.test_locks", "test_importlib.test_threaded_import", "test_fork1"],
     "small": [
         "test_thread",

@@ -1,0 +1,183 @@
+"""``lockwatch.aio.Lock``: in place of ``asyncio.Lock``.
+
+Policy as of ``lockwatch.Lock``: not re-entrant; may be released by any task, and is therefore possibly a signal.
+
+Guarantees: ``acquire`` is called where it is written, so that the place is known, and awaited where the program
+likes; ``async with`` on a free lock does not touch the loop. Cost: see ``benchmarks``; on a free lock one look-up
+of the running task, a clock, a tuple and two dictionary stores, and no coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any, Literal
+
+from lockwatch._core import hooks, tasks
+from lockwatch.aio import driven, go, stock
+from lockwatch.aio.marks import mark_coroutine_function
+from lockwatch.aio.record import Record
+from lockwatch.locks.base import LockStatistics, Uncopied
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine
+    from types import FrameType, TracebackType
+
+Fairness = Literal["go", "fifo"]
+
+_getframe = sys._getframe
+_running_loop: Any = asyncio.get_running_loop
+_current_task: Any = asyncio.current_task
+_current_tasks: Any = getattr(asyncio.tasks, "_current_tasks", None)
+_OLD = sys.version_info < (3, 12)
+"""Whether ``current_task`` is a Python function, and the table behind it is faster."""
+
+
+class _Ready:
+    """An awaitable that is done."""
+
+    __slots__ = ()
+
+    __await__ = iter(()).__iter__  # an iterator that has ended, and says so to everybody
+
+
+READY: Any = _Ready()
+
+
+class Lock(Uncopied, asyncio.Lock):
+    """A mutual exclusion lock for tasks that tells deadlocks, with all of ``asyncio.Lock``'s contract.
+
+    Args:
+        fairness: "go": scheduled as Go's ``sync.Mutex``: the running task may overtake waiting ones (barging), until
+            one of them has waited longer than ``starvation_threshold`` (1 ms); then the lock is handed over in FIFO
+            order. "fifo": asyncio's own strict order.
+        name: What to call it in reports; by default the name that the code gives it where it is made.
+
+    Raises:
+        ValueError: There is no such fairness.
+    """
+
+    __module__ = "lockwatch.aio"
+
+    _record_type: type[Record] = Record
+
+    def __init__(self, *, fairness: Fairness = "go", name: str | None = None) -> None:
+        super().__init__()
+        if fairness not in {"go", "fifo"}:
+            raise ValueError(f"fairness must be 'go' or 'fifo', not {fairness!r}")
+        self._strict = fairness == "fifo"
+        self._way: Any = driven if self._strict else go
+        self._lockwatch = self._record_type(self)
+        self._lockwatch._made(1, name)
+
+    @property
+    def name(self) -> str | None:
+        """The name given to the lock, or else the one that the code gives it where it was made."""
+        return self._lockwatch.name
+
+    def statistics(self) -> LockStatistics:
+        """Return a snapshot of the lock's counters and present state."""
+        return self._lockwatch.statistics()
+
+    @mark_coroutine_function
+    def acquire(self) -> Coroutine[Any, Any, Literal[True]]:
+        """Take the lock, waiting until it is free.
+
+        The task that calls this is the owner, also if the coroutine is run by a task of its own.
+
+        Returns:
+            A coroutine, which returns True.
+
+        Raises:
+            DeadlockError: Waiting would never end, and this task is the victim.
+            CancelledError: The task was cancelled; it does not have the lock then.
+            RuntimeError: The lock has been waited for in another event loop.
+        """
+        frame, within = stock.caller(_getframe(1))
+        acquiring: Coroutine[Any, Any, Literal[True]] = self._acquire(frame, within)
+        return acquiring
+
+    def _acquire(self, frame: FrameType, how: bool) -> Any:
+        return self._way.acquire(self, self._lockwatch, tasks.current(), frame.f_code, frame.f_lasti, how)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if that needs no waiting; never overtakes waiters in starvation mode, nor with "fifo".
+
+        Returns:
+            Whether it was taken.
+        """
+        if not self._is_free():
+            return False
+        self._take(_getframe(1), False)
+        return True
+
+    def _is_free(self) -> bool:
+        if self._strict:
+            return not self._locked and not self._waiters
+        return go.may_take(self, self._lockwatch)
+
+    def _take(self, frame: FrameType, how: bool) -> None:
+        record = self._lockwatch
+        self._locked = True
+        record.took((tasks.current(), record._ref, frame.f_code, frame.f_lasti, monotonic_ns(), how))
+
+    def release(self) -> None:
+        """Let go of the lock, whichever task took it.
+
+        Raises:
+            MisuseError: The lock is not held (a RuntimeError, as from ``asyncio.Lock``).
+        """
+        if not self._locked:
+            self._refuse_release()
+        record = self._lockwatch
+        record.released_by(tasks.current())
+        self._way.release(self, record)
+
+    def __aenter__(self) -> Awaitable[None]:  # type: ignore[override]
+        if self._locked or (self._strict and self._waiters):
+            return _entered(self._acquire(_getframe(1), True))
+        try:
+            me = (_current_tasks[_running_loop()] if _OLD else _current_task())._lockwatch_agent
+        except (AttributeError, KeyError, RuntimeError):
+            me = tasks.current()
+        frame = _getframe(1)
+        record = self._lockwatch
+        self._locked = True
+        record.hold = me.holds[record._key] = (
+            me,
+            record._ref,
+            frame.f_code,
+            frame.f_lasti,
+            monotonic_ns(),
+            True,
+        )
+        record._acquisitions += 1
+        return READY  # type: ignore[no-any-return]
+
+    def __aexit__(  # type: ignore[override]
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Awaitable[None]:
+        record = self._lockwatch
+        hold = record.hold
+        if hold is None or record._queue:
+            self.release()
+            return READY  # type: ignore[no-any-return]
+        record.hold = None
+        del hold[0].holds[record._key]
+        self._locked = False
+        return READY  # type: ignore[no-any-return]
+
+    def _refuse_release(self) -> None:
+        raise hooks.misuse(f"release unlocked lock: {self._lockwatch._title()} is not held by anybody")
+
+    def _check(self) -> None:
+        """Assert the invariants that hold between two steps of the loop; for tests."""
+        self._lockwatch._check()
+
+
+async def _entered(acquiring: Any) -> None:
+    await acquiring

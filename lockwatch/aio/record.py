@@ -1,0 +1,291 @@
+"""What lockwatch knows of a lock of tasks: owner, waiters, where it was made. It is the lock in the wait-for graph.
+
+It is an object beside the lock, since the lock is the program's, or asyncio's own, with its subclasses and
+attributes; it hangs on the lock and dies with it. What asyncio keeps (``_locked``, ``_waiters``) stays as it is
+with asyncio.
+
+Guarantees:
+  * The owner is a task, or a thread where no task runs. It is the task that awaits the ``acquire()``; if a task
+    was made for nothing but that (``create_task(lock.acquire())``, ``wait_for`` up to 3.11), it is the one that
+    called, since that of the ``acquire()`` is done at once.
+  * A lock whose owner nobody has seen take it has none: anybody may release it.
+  * The end of an owner is noticed while others wait for the lock, and costs nothing otherwise.
+
+Assumes: one loop's thread changes a lock, as asyncio demands; other threads read. Assumed atomic: see
+`lockwatch._core.waits`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from lockwatch._core import detector, tasks
+from lockwatch._core.holds import AGENT, CODE, HOW, LASTI, SINCE
+from lockwatch._core.mutex import OWNED
+from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, publish, withdraw
+from lockwatch.aio.sight import somebody_sees
+from lockwatch.locks.lock import PlainPolicy, by_with
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from lockwatch._core.agents import Agent
+    from lockwatch._core.holds import Hold
+    from lockwatch._core.waits import Resource, Wait
+
+ATTRIBUTE = "_lockwatch"
+"""Where a lock, semaphore, event or queue of asyncio keeps what lockwatch knows of it."""
+
+ACQUIRES: set[CodeType] = set()
+"""The coroutines that are nothing but an ``acquire()``."""
+
+
+class LockWait(tasks.TaskWait):
+    """A task's wait for a lock or semaphore.
+
+    Attributes:
+        hold: What it stores as its hold when it gets the lock; None for a semaphore.
+        timer: Fires when the wait is to be looked at again, as long as there is hope that somebody ends it.
+    """
+
+    __slots__ = ("hold", "timer")
+
+    def __init__(
+        self,
+        agent: Agent,
+        resource: Resource,
+        future: Any,
+        code: CodeType,
+        lasti: int,
+        hold: Hold | None = None,
+    ) -> None:
+        super().__init__(agent, resource, future, code, lasti)
+        self.hold = hold
+        self.timer: Any = None
+
+    def begin(self) -> None:
+        """Put the wait into the graph and look for deadlocks; the verdict says what was found."""
+        if self.agent.kind == "task":  # else somebody runs the coroutine by hand, and does as they like
+            publish(self)
+            self.look()
+
+    def look(self) -> None:
+        """Look for deadlocks, and again when a grace runs out."""
+        detector.block(self)
+        self._look_later()
+
+    def end(self) -> None:
+        """Take the wait out of the graph."""
+        withdraw(self)
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def wake(self) -> None:
+        """Have a victim's error raised; without a verdict, see that the wait is looked at again when it is time."""
+        if isinstance(self.slot.get(VERDICT), Victim):
+            super().wake()
+            return
+        loop = self.agent.loop_ref()  # type: ignore[attr-defined]
+        if loop is not None and self.recheck_ns is not None:
+            try:
+                loop.call_soon_threadsafe(self._look_later)
+            except RuntimeError:
+                pass  # the loop has been closed
+
+    def _look_later(self) -> None:
+        loop = self.agent.loop_ref()  # type: ignore[attr-defined]
+        if self.recheck_ns is None or self.slot or loop is None or self not in self.agent.waits:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = loop.call_later(max(0, self.recheck_ns - monotonic_ns()) / 1e9, self.look_again)
+
+    def look_again(self) -> None:
+        """Look for deadlocks again: the grace is over. A timer of the loop that can end no task's wait."""
+        self.recheck_ns = self.timer = None
+        if self in self.agent.waits and not self.slot:
+            self.look()
+
+
+class Record(PlainPolicy):
+    """What is known of one plain lock of tasks.
+
+    Attributes:
+        subject: A weak reference to the lock.
+        hold: Its owner's, or None.
+    """
+
+    __slots__ = ("hold", "subject")
+
+    kind = "asyncio.Lock"
+
+    def __init__(self, lock: Any) -> None:
+        self.hold: Hold | None = None
+        super().__init__()
+        self.subject = weakref.ref(lock)
+
+    def __del__(self) -> None:
+        hold = getattr(self, "hold", None)
+        if hold is not None:  # dropped while held
+            hold[AGENT].holds.pop(self._key, None)
+
+    @property
+    def _state(self) -> dict[int, Hold]:
+        """The state as a lock of threads keeps it."""
+        return {} if self.hold is None else {OWNED: self.hold}
+
+    @_state.setter
+    def _state(self, value: dict[int, Hold]) -> None:
+        del value
+
+    def blockers(self, wait: Wait, /) -> Blockers:
+        """Say who could end ``wait``: as for the lock of threads; anybody, if nobody saw who took it."""
+        if self.hold is not None:
+            return super().blockers(wait)
+        lock = self.subject()
+        return _ANYBODY if lock is not None and lock._locked else NOBODY
+
+    def _soft(self, wait: Wait, hold: Hold, /) -> bool:
+        """Whether somebody else may yet release it: also what a task took for another one before it ended."""
+        return not hold[HOW] and (not by_with(wait) or hold[AGENT].ended)
+
+    def _in_sight(self, _idle: set[int], /) -> bool:
+        return somebody_sees(self)
+
+    def _owner(self) -> Hold | None:
+        return self.hold
+
+    def _level(self) -> int:
+        return int(self.locked())
+
+    def locked(self) -> bool:
+        """Return whether the lock is locked."""
+        lock = self.subject()
+        return lock is not None and bool(lock._locked)
+
+    def took(self, hold: Hold) -> None:
+        """Note the owner."""
+        agent = hold[AGENT]
+        self.hold = hold
+        agent.holds[self._key] = hold
+        self._acquisitions += 1
+        if self._queue:
+            watch_end(agent)
+
+    def took_after(self, wait: LockWait) -> None:
+        """Note the owner, who has waited, as one from now on."""
+        agent, ref, code, lasti, _, how = wait.hold  # type: ignore[misc]
+        self.took((agent, ref, code, lasti, monotonic_ns(), how))
+        self._contended += 1
+
+    def gave_back(self) -> Hold | None:
+        """Note that there is no owner any more; return the hold that there was."""
+        hold, self.hold = self.hold, None
+        if hold is not None:
+            hold[AGENT].holds.pop(self._key, None)
+        return hold
+
+    def released_by(self, agent: Agent) -> None:
+        """Note who releases it: another than the owner makes it a signal."""
+        hold = self.hold
+        if hold is not None and hold[AGENT] is not agent and not self._signal:
+            self._became_signal()
+
+    def watch_owner(self) -> None:
+        """See that the waiters are looked at again if the owner ends."""
+        hold = self.hold
+        if hold is not None:
+            watch_end(hold[AGENT])
+
+    def __copy__(self) -> None:  # type: ignore[override]
+        """A copy of the program's lock starts without a record."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:  # type: ignore[override]
+        """A copy of the program's lock starts without a record."""
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:  # type: ignore[override]
+        return type(None), ()
+
+    def _check(self) -> None:
+        """Assert the invariants that hold between two steps of the loop; for tests."""
+        lock: Any = self.subject()
+        hold, queue = self.hold, list(self._queue)
+        futures = [wait.future for wait in queue]  # type: ignore[attr-defined]
+        try:
+            assert len(queue) == len(set(map(id, queue))), "a waiter is in the queue twice"
+            assert list(lock._waiters or ()) == futures, "asyncio's queue and ours differ"
+            assert hold is None or lock._locked, "a free lock has an owner"
+            assert hold is None or hold[AGENT].holds.get(self._key) is hold, (
+                "the owner does not list the lock"
+            )
+            assert lock._locked or not queue or any(future.done() for future in futures), "nobody was woken"
+            assert queue or not self._starving, "nobody waits, and the lock is in starvation mode"
+            for wait in queue:
+                assert wait in wait.agent.waits, "a queued waiter is not in the graph"
+        except AssertionError as error:
+            error.add_note(f"{lock!r} hold={hold} queue={queue} starving={self._starving}")
+            raise
+
+
+class OwnedRecord(Record):
+    """What is known of a lock that its owner alone may release, and may take again.
+
+    Attributes:
+        count: How often the owner took it beyond the first time.
+    """
+
+    __slots__ = ("count",)
+
+    kind = "asyncio.RLock"
+
+    def __init__(self, lock: Any) -> None:
+        super().__init__(lock)
+        self.count = 0
+
+    def blockers(self, wait: Wait, /) -> Blockers:
+        """Say who could end ``wait``: the owner, and nobody else."""
+        hold = self.hold
+        if hold is None or hold is getattr(wait, "hold", None):
+            return NOBODY
+        return Blockers(ALL, (hold[AGENT],), hold)
+
+    def _level(self) -> int:
+        return 0 if self.hold is None else self.count + 1
+
+
+_ANYBODY = Blockers(OPEN)
+
+
+def new_hold(record: Record, caller: Agent, code: CodeType, lasti: int, how: bool) -> Hold:
+    """Make the hold with which the running task, or who called ``acquire()`` for it, is to own a lock."""
+    agent = tasks.current()
+    if agent is not caller and agent.kind == "task":
+        task = agent.task_ref()  # type: ignore[attr-defined]
+        if getattr(task.get_coro(), "cr_code", None) in ACQUIRES:
+            agent = caller
+    return agent, record._ref, code, lasti, monotonic_ns(), how
+
+
+def new_wait(record: Record, future: Any, hold: Hold) -> LockWait:
+    """Make the wait of the running task."""
+    wait = LockWait(tasks.current(), record, future, hold[CODE], hold[LASTI], hold)
+    wait.since_ns = hold[SINCE]
+    return wait
+
+
+def watch_end(agent: Any) -> None:
+    """See that those who wait for what ``agent`` holds are looked at again when it ends."""
+    if agent.kind == "task" and not agent.end_watched:
+        task = agent.task_ref()
+        if task is not None and not task.done():
+            agent.end_watched = True
+            task.add_done_callback(_ended)
+
+
+def _ended(task: Any) -> None:
+    agent = tasks.agent_of(task)
+    if agent.holds:
+        detector.look_after(agent)
