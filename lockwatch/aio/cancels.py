@@ -98,6 +98,8 @@ def _timer_has_one_of(concerned: dict[int, Any]) -> bool:
             callback, arguments = getattr(handle, "_callback", None), getattr(handle, "_args", None)
             if handle._cancelled or callback is None:
                 continue
+            if isinstance(getattr(callback, "__self__", None), tasks.TaskWait):
+                continue  # our own timer, which looks again at a wait
             if _leads_to(concerned, [*referred(callback), *(arguments or ())]):
                 return True
     return False
