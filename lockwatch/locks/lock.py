@@ -13,13 +13,16 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lockwatch._core import hooks
+from lockwatch._core import hooks, ontop
 from lockwatch._core.fastpath import PlainMutex
-from lockwatch._core.holds import AGENT, HOW
-from lockwatch._core.mutex import OWNED
+from lockwatch._core.frames import current_frames, standing_still
+from lockwatch._core.holds import AGENT, CODE, HOW
+from lockwatch._core.mutex import OWNED, acquire_slow
 from lockwatch._core.waits import ALL, NOBODY, OPEN, Blockers
 from lockwatch.locks.base import WatchedLock
-from lockwatch.locks.sight import in_sight
+from lockwatch.locks.sight import GIVES_BACK, in_sight, suspended_in_sight
+
+ontop.waits_in(acquire_slow, "waiter")
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from lockwatch._core.holds import Hold
     from lockwatch._core.waits import Wait
 
+CO_GENERATOR = 0x20
+_ASYNCHRONOUS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR; importing inspect takes milliseconds
 _signal_classes: dict[tuple[int, int], CodeType] = {}
 """Lock classes that are signals, by the creation site: (id of the code object, instruction) -> the code object."""
 
@@ -68,6 +73,7 @@ class Lock(PlainMutex, WatchedLock):
         """Say who could end ``wait``: the owner; anybody, if the lock is known to be a signal.
 
         A lock taken by a bare ``acquire()``, and wanted by another, may be a signal that is used for the first time.
+        What else may be one is found out by `doubt`.
         """
         hold = self._state.get(OWNED)
         if hold is None or hold is getattr(wait, "hold", None):
@@ -77,7 +83,40 @@ class Lock(PlainMutex, WatchedLock):
             return Blockers(OPEN, (owner,), hold)
         if wait.hope and not hold[HOW] and not _by_with(wait):
             return Blockers(ALL, (owner,), hold, partial(in_sight, self))
+        if wait.hope and wait.doubted is hold:
+            return Blockers(ALL, (owner,), hold, partial(self._may_be_let_go, hold[CODE]))
         return Blockers(ALL, (owner,), hold)
+
+    def doubt(self, wait: Wait, /) -> bool:
+        """Look where the owner of a lock in a knot stands, and say whether another thread may release it after all.
+
+        So it is if the function that took the lock runs no more: a generator with the ``with`` in it is resumed
+        by any thread, an ``ExitStack`` is handed on. After a bare ``acquire()`` it is also so if that function
+        does not ``release()`` anything: then somebody else is meant to.
+        """
+        hold = self._state.get(OWNED)
+        if hold is None or wait.doubted is hold:
+            return False
+        owner: Agent = hold[AGENT]
+        code: CodeType = hold[CODE]
+        if hold[HOW]:
+            sure = bool(code.co_flags & _ASYNCHRONOUS) or _runs(
+                code, owner
+            )  # a loop resumes in its own thread
+        elif owner is wait.agent:
+            sure = True
+        else:
+            sure = "release" in code.co_names and (owner.ended or _runs(code, owner))
+        if sure:
+            return False
+        wait.doubted = hold
+        return True
+
+    def _may_be_let_go(self, code: CodeType, idle: set[int]) -> bool:
+        """Whether an awake thread sees the lock, or the suspended generator that took it by ``with``."""
+        if code.co_flags & CO_GENERATOR:
+            return suspended_in_sight(code, idle)
+        return in_sight(self, idle, global_verbs=GIVES_BACK)
 
     def _is_owned(self) -> bool:
         """Return whether the lock is locked, for Condition: it would find out by a costly ``acquire(False)``."""
@@ -95,6 +134,17 @@ class Lock(PlainMutex, WatchedLock):
 
     def _refuse_release(self, _hold: Hold | None, /) -> None:
         raise hooks.misuse(f"release unlocked lock: {self._title()} is not held by anybody")
+
+
+def _runs(code: CodeType, owner: Agent) -> bool:
+    """Whether the function is on the stack of a thread."""
+    with standing_still():
+        frame = None if owner.ended else current_frames().get(owner.ident)
+        while frame is not None:
+            if frame.f_code is code:
+                return True
+            frame = frame.f_back
+    return False
 
 
 def _by_with(wait: Wait) -> bool:
