@@ -21,7 +21,7 @@ from time import monotonic_ns
 
 from lockwatch._core import agents, hooks, ontop, parking, reduction, settings
 from lockwatch._core.knots import CYCLE, ORPHAN, SELF, Edge, Knot
-from lockwatch._core.waits import ALL, FREE, VERDICT, Victim, innermost
+from lockwatch._core.waits import ALL, ANY, FREE, VERDICT, Victim, innermost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def _search(wait: Wait) -> Knot | None:
         if blockers.rule is FREE:
             return None
         path.append(Edge(agent, current, blockers))
+        if blockers.rule is ANY and any(map(_moves, blockers.agents)):
+            return None
         if blockers.rule is not ALL or len(blockers.agents) != 1:
             return _reduce(wait)
         soft = soft or blockers.soft
@@ -95,6 +97,13 @@ def _search(wait: Wait) -> Knot | None:
         if next_wait is None:
             return None
         current = next_wait
+
+
+def _moves(agent: Agent) -> bool:
+    """Whether an agent is in no wait, or in one that ends by itself: seen without reading the whole graph."""
+    current = innermost(agent)
+    awake = current is None or current.deadline_ns is not None or bool(current.slot)
+    return awake and agents.may_act_yet(agent)
 
 
 def _reduce(wait: Wait) -> Knot | None:

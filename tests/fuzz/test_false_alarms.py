@@ -350,7 +350,7 @@ CASES: dict[str, str] = {
     "a waiter that is notified while its notifier waits in a handler": """
         import linecache
         class NoLock:
-            acquire = release = __enter__ = lambda self: True
+            acquire = release = __enter__ = locked = lambda self: True
             __exit__ = lambda self, *error: None
             _is_owned = acquire
         condition, answer, waiting = threading.Condition(NoLock()), threading.Event(), threading.Event()
