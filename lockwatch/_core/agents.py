@@ -5,7 +5,8 @@ Guarantees:
     ``get_ident()``: an ident is given to the next thread as soon as its thread is gone, and with it would go
     the dead thread's locks.
   * An agent knows that it has ended: its thread's local storage holds a sentinel whose finalizer says so.
-    That also covers threads that the ``threading`` module does not know of.
+    That also covers threads that the ``threading`` module does not know of. What else is in the local storage
+    is cleared away in any order, and may run the program's code; so the agent is *dying* for a moment more.
   * Nothing here keeps a ``Thread`` object alive, or makes one (``threading.current_thread()`` would).
   * After a fork only the forking thread's agent lives; the others are marked `ended` and `lost_in_fork`.
 
@@ -25,6 +26,7 @@ import threading
 import weakref
 from itertools import count
 
+from lockwatch._core.frames import current_frames
 from lockwatch._core.holds import AGENT
 from lockwatch._core.originals import ThreadLocal, get_ident
 
@@ -32,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import Any
 
     from lockwatch._core.holds import Hold
     from lockwatch._core.waits import Wait
@@ -49,7 +52,10 @@ class Agent:
         name: The thread's name when the agent was made; `label` gives today's.
         daemon: Whether the thread is one; None where ``threading`` does not know it.
         main: Whether it is the main thread: the only one that runs signal handlers.
-        ended: The thread is gone. An agent that has ended never acts again.
+        ended: The thread runs nothing more of the program, but what its local storage leaves behind: see `dying`.
+        end_mark: By what it can be told that the thread has been cleared away: up to 3.12 the raw lock that the
+            interpreter lets go of then, later the path under which the system lists the thread (the handle of
+            3.13 is done too early); None for threads that were not started by ``threading``.
         lost_in_fork: It is gone since it did not come along through a fork.
         weight: What its death costs; the lightest party of a deadlock is the victim.
         holds: Every lock that it owns, by the lock's number, in the order taken.
@@ -60,6 +66,7 @@ class Agent:
     __slots__ = (
         "__weakref__",
         "daemon",
+        "end_mark",
         "ended",
         "holds",
         "ident",
@@ -90,6 +97,9 @@ class Agent:
         self.waits: list[Wait] = []
         self.joiners: list[Wait] = []
         self.thread_ref = None if thread is None else weakref.ref(thread)
+        self.end_mark: Any = None
+        if thread is not None and not isinstance(thread, threading._DummyThread):
+            self.end_mark = getattr(thread, "_tstate_lock", None) or _task(native_id)
 
     def thread(self) -> threading.Thread | None:
         """Return the ``Thread`` object, if there is one and it is still alive as an object."""
@@ -130,8 +140,8 @@ lost: dict[int, Agent] = {}
 internal_idents: set[int] = set()
 """Threads of our own: they are not part of the program and don't count as awake."""
 
-ending_idents: set[int] = set()
-"""Threads that are running the callbacks of `on_end` right now: they do nothing else any more."""
+dying: dict[int, Agent] = {}
+"""Agents that have ended, by serial, until their threads are seen to be gone: see `is_dying`."""
 
 families: list[Callable[[], list[Agent]]] = []
 """Each returns the living agents of another kind than threads."""
@@ -139,18 +149,24 @@ families: list[Callable[[], list[Agent]]] = []
 on_end: list[Callable[[Agent], None]] = []
 """Called with an agent that has just ended, on its dying thread. Must not touch thread-local storage."""
 
+on_dying: list[Callable[[Agent], None]] = []
+"""Called with an agent that was found dying when it mattered."""
+
 _weights: weakref.WeakKeyDictionary[threading.Thread, int] = weakref.WeakKeyDictionary()
 _local = ThreadLocal()
 _process = os.getpid()
+_TASKS = os.path.isdir("/proc/self/task")
 
 
 class _Sentinel:
-    """Lives in a thread's local storage and dies with the thread."""
+    """Lives in a thread's local storage and dies with the thread.
+
+    Nothing else may keep one alive; so it has no ``__init__``, whose frame somebody might keep.
+    """
 
     __slots__ = ("agent",)
 
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
+    agent: Agent
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not finalizing():
@@ -158,6 +174,7 @@ class _Sentinel:
 
 
 def _ended(agent: Agent) -> None:
+    dying[agent.serial] = agent
     agent.ended = True
     if by_ident.get(agent.ident) is agent:
         by_ident.pop(agent.ident, None)
@@ -166,12 +183,53 @@ def _ended(agent: Agent) -> None:
         return
     for joiner in agent.joiners.copy():
         joiner.wake()
-    ending_idents.add(agent.ident)
-    try:
-        for callback in on_end:
-            callback(agent)
-    finally:
-        ending_idents.discard(agent.ident)
+    for callback in on_end:
+        callback(agent)
+    any_dying()  # forgets those that are gone
+
+
+def is_dying(agent: Agent) -> bool:
+    """Whether the thread of an agent that has ended may still run destructors of what was in its local storage."""
+    if agent.serial not in dying:
+        return False
+    if _is_gone(agent):
+        dying.pop(agent.serial, None)
+        return False
+    return (
+        agent.ident != get_ident()
+    )  # if it is this one: whoever asks as the last thing it does is not to count
+
+
+def any_dying() -> bool:
+    """Whether there is a thread, other than this one, that is being cleared away."""
+    still_here = [
+        agent for agent in dying.copy().values() if is_dying(agent)
+    ]  # all are asked: some are forgotten
+    return bool(still_here)
+
+
+def may_act_yet(agent: Agent) -> bool:
+    """Whether an agent has not ended, or is dying; then those are told who look again when it is gone."""
+    if not agent.ended:
+        return True
+    if not is_dying(agent):
+        return False
+    for callback in on_dying:
+        callback(agent)
+    return True
+
+
+def _is_gone(agent: Agent) -> bool:
+    """Whether the interpreter has cleared the thread away."""
+    mark = agent.end_mark
+    if mark is None:
+        return agent.ident not in current_frames()
+    return not (os.path.exists(mark) if isinstance(mark, str) else mark.locked())
+
+
+def _task(native_id: int) -> str | None:
+    """Return the path under which Linux lists a thread."""
+    return f"/proc/self/task/{native_id}" if _TASKS else None
 
 
 def _thread_of_this_stack(ident: int) -> threading.Thread | None:
@@ -191,13 +249,32 @@ def _thread_of_this_stack(ident: int) -> threading.Thread | None:
 def _register() -> Agent:
     ident = get_ident()
     thread = None if ident in internal_idents else _thread_of_this_stack(ident)
-    agent = Agent(ident, threading.get_native_id(), thread)
+    native_id = threading.get_native_id()
+    before = _agent_before(ident, native_id) if thread is None else None
+    agent = before or Agent(ident, native_id, thread)
     storage = _local.__dict__
     claimed: Agent = storage.setdefault("agent", agent)
-    if claimed is agent:
+    if claimed is agent and before is None:
         by_ident[ident] = agent
-        storage["sentinel"] = _Sentinel(agent)
+        sentinel = _Sentinel()
+        sentinel.agent = agent
+        storage["sentinel"] = sentinel
+        del sentinel
+    del storage  # somebody may keep this frame, and must not keep the sentinel with it
     return claimed
+
+
+def _agent_before(ident: int, native_id: int) -> Agent | None:
+    """Find the agent of a thread whose local storage is being cleared away, and that uses a lock once more."""
+    for agent in (by_ident.get(ident), *dying.copy().values()):
+        if (
+            agent is not None
+            and (agent.ident, agent.native_id) == (ident, native_id)
+            and agent.end_mark is not None
+            and not _is_gone(agent)
+        ):
+            return agent
+    return None
 
 
 def current() -> Agent:
@@ -276,6 +353,7 @@ def _after_fork_in_child() -> None:
         agent.waits.clear()
     by_ident.clear()
     by_ident[me.ident] = me
+    dying.clear()
     internal_idents.clear()
     _before_fork = {}
 

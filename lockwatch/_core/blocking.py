@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from time import monotonic_ns
 
-from lockwatch._core import detector, hooks, parking
+from lockwatch._core import detector, hooks, ontop, parking
 from lockwatch._core.waits import TIMED_OUT, VERDICT, Victim, Wait, publish, withdraw
 
 TYPE_CHECKING = False
@@ -54,6 +54,7 @@ class ParkedWait(Wait):
         parking.unpark(self.parker)
 
 
+@ontop.waits_in
 def block(wait: ParkedWait) -> bool:
     """Sleep until ``wait`` is ended by its permit.
 

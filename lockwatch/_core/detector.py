@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from time import monotonic_ns
 
-from lockwatch._core import agents, hooks, parking, reduction, settings
+from lockwatch._core import agents, hooks, ontop, parking, reduction, settings
 from lockwatch._core.knots import CYCLE, ORPHAN, SELF, Edge, Knot
-from lockwatch._core.waits import ALL, FREE, VERDICT, Victim, innermost
+from lockwatch._core.waits import ALL, ANY, FREE, VERDICT, Victim, innermost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lockwatch._core.agents import Agent
     from lockwatch._core.waits import Wait
 
@@ -43,6 +45,26 @@ def check(wait: Wait) -> Knot | None:
     Returns:
         The knot, or None if somebody may still end the wait (or it cannot be proved that nobody will).
     """
+    knot = _search(wait)
+    while knot is not None and _raises_doubts(knot):
+        knot = _search(wait)
+    if knot is not None and ontop.anybody_runs(knot.grounds):
+        hooks.look_again()
+        return None
+    return knot
+
+
+def _raises_doubts(knot: Knot) -> bool:
+    """Look closer at the owners in a knot: whether one of them may not be who is to let go, after all."""
+    doubts = False
+    for edge in knot.grounds:
+        doubt = getattr(edge.wait.resource, "doubt", None)
+        if doubt is not None and edge.wait.hope and not edge.blockers.soft and doubt(edge.wait):
+            doubts = True
+    return doubts
+
+
+def _search(wait: Wait) -> Knot | None:
     path: list[Edge] = []
     place: dict[Agent, int] = {}
     agent, current = wait.agent, wait
@@ -54,12 +76,16 @@ def check(wait: Wait) -> Knot | None:
         if blockers.rule is FREE:
             return None
         path.append(Edge(agent, current, blockers))
+        if blockers.rule is ANY and any(map(_moves, blockers.agents)):
+            return None
         if blockers.rule is not ALL or len(blockers.agents) != 1:
-            return reduction.reduce(wait)
+            return _reduce(wait)
         soft = soft or blockers.soft
         place[agent] = len(path) - 1
         agent = blockers.agents[0]
         start = place.get(agent)
+        if agent.ended and agents.may_act_yet(agent):
+            return None
         if agent.ended or start is not None:
             knot = (
                 path[-1:] if start is None else path[start:]
@@ -73,7 +99,22 @@ def check(wait: Wait) -> Knot | None:
         current = next_wait
 
 
-def _give_hope_up(wait: Wait, knot: list[Edge]) -> Knot | None:
+def _moves(agent: Agent) -> bool:
+    """Whether an agent is in no wait, or in one that ends by itself: seen without reading the whole graph."""
+    current = innermost(agent)
+    awake = current is None or current.deadline_ns is not None or bool(current.slot)
+    return awake and agents.may_act_yet(agent)
+
+
+def _reduce(wait: Wait) -> Knot | None:
+    """Search with reduction; what only soft blockers stand against is left to `_give_hope_up`."""
+    knot = reduction.reduce(wait, soft_open=False)
+    if knot is None or not any(edge.blockers.soft for edge in knot.grounds):
+        return knot
+    return _give_hope_up(wait, knot.grounds)
+
+
+def _give_hope_up(wait: Wait, knot: Sequence[Edge]) -> Knot | None:
     """Decide on a knot that somebody else may still untie: with locks in it that may be signals.
 
     If nobody else is awake, nobody will. Otherwise those who are get a grace in which to do so; after that, as long
@@ -90,7 +131,7 @@ def _give_hope_up(wait: Wait, knot: list[Edge]) -> Knot | None:
         if not any(edge.blockers.sight is not None and edge.blockers.sight(idle) for edge in soft):
             for edge in soft:
                 edge.wait.hope = False
-            return check(wait)
+            return _search(wait)
     wait.recheck_ns = now + max(now - closed_ns, settings.reacquire_grace_ns - (now - closed_ns), 1)
     return None
 

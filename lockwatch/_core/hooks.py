@@ -44,6 +44,10 @@ def _internal(where: str, error: BaseException) -> None:
     del where, error
 
 
+def _look_again() -> None:
+    pass
+
+
 report: Callable[[Knot], object] = _report
 """Turns a knot into a finding, records and delivers it, and returns it. Must not raise."""
 error: Callable[[object], BaseException] = _error
@@ -58,3 +62,5 @@ left_behind: Callable[[Sequence[Agent]], None] = _left_behind
 """Told about the tasks that were pending when their loop was closed."""
 internal: Callable[[str, BaseException], None] = _internal
 """Told about an error in lockwatch itself: where, and which."""
+look_again: Callable[[], None] = _look_again
+"""Told that a knot was not believed since a party of it was running just now: it is to be looked at again soon."""

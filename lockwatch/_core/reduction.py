@@ -32,30 +32,35 @@ _PATIENCE = 20
 """Milliseconds for a thread that has ended to disappear from the system's count."""
 
 
-def reduce(wait: Wait) -> Knot | None:
+def reduce(wait: Wait, *, soft_open: bool = True) -> Knot | None:
     """Find the knot that ``wait`` is in or leads to, or None.
+
+    Args:
+        wait: A published wait.
+        soft_open: Whether soft blockers count as open. If not, what is found is a knot only if nobody but the
+            agents named ends those waits; there is no other knot than within what is found so.
 
     Cost: proportional to what can be reached from ``wait``, if that is closed or a thread is awake; else one pass
     over the living agents, under 100 ms for 10,000 of them. The system is asked for threads that Python does not
     know of only when no agent is awake.
     """
     edges, awake = _reach(wait.agent)
-    anyone = not awake and _has_open(edges) and _somebody_awake()
-    if not awake and not anyone and _has_open(edges):
+    anyone = not awake and _has_open(edges, soft_open) and _somebody_awake()
+    if not awake and not anyone and _has_open(edges, soft_open):
         edges, awake = _read()
-    stuck = unmarked(edges, awake, anyone=anyone)
+    stuck = unmarked(edges, awake, anyone=anyone, soft_open=soft_open)
     if wait.agent not in stuck:
         return None
-    if _has_open(stuck) and someone_else_may_act(stuck):
-        stuck = unmarked(edges, awake, anyone=True)
+    if _has_open(stuck, soft_open) and someone_else_may_act(stuck):
+        stuck = unmarked(edges, awake, anyone=True, soft_open=soft_open)
         if wait.agent not in stuck:
             return None
     knot = trace(wait.agent, stuck)
-    needed = _grounds(knot, stuck)
+    needed = _grounds(knot, stuck, soft_open)
     knot.rest_on(tuple(needed.values()))
     if not knot.stands() or knot.may_dissolve():
         return None
-    if _has_open(needed) and someone_else_may_act(stuck):
+    if _has_open(needed, soft_open) and someone_else_may_act(stuck):
         return None
     return knot
 
@@ -140,7 +145,7 @@ def _without_ghosts(awake: list[Agent]) -> list[Agent]:
     return [agent for agent in awake if agent.thread() is not None or agent.ident in alive]
 
 
-def _grounds(knot: Knot, stuck: dict[Agent, Edge]) -> dict[Agent, Edge]:
+def _grounds(knot: Knot, stuck: dict[Agent, Edge], soft_open: bool) -> dict[Agent, Edge]:
     """Return the edges that prove ``knot``: all of them if one is open, else those that can be reached from it."""
     grounds: dict[Agent, Edge] = {}
     work = [edge.agent for edge in knot.edges]
@@ -150,14 +155,14 @@ def _grounds(knot: Knot, stuck: dict[Agent, Edge]) -> dict[Agent, Edge]:
         if edge is None or agent in grounds:
             continue
         grounds[agent] = edge
-        if edge.blockers.is_open:
+        if edge.blockers.rule is OPEN or (soft_open and edge.blockers.soft):
             return stuck
         work.extend(edge.blockers.agents)
     return grounds
 
 
-def _has_open(stuck: dict[Agent, Edge]) -> bool:
-    return any(edge.blockers.is_open for edge in stuck.values())
+def _has_open(stuck: dict[Agent, Edge], soft_open: bool) -> bool:
+    return any(edge.blockers.rule is OPEN or (soft_open and edge.blockers.soft) for edge in stuck.values())
 
 
 def unmarked(
@@ -177,7 +182,7 @@ def unmarked(
     work = list(awake)
     for agent, edge in edges.items():
         rule, parties = edge.blockers.rule, edge.blockers.agents
-        if rule is OPEN or (soft_open and edge.blockers.soft):
+        if rule is OPEN or (edge.blockers.soft and (soft_open or not parties)):
             missing[agent] = 1
             opens.append(agent)
             continue
@@ -187,7 +192,7 @@ def unmarked(
             work.append(agent)
         for party in distinct:
             waiting_for.setdefault(party, []).append(agent)
-            if party not in edges and not party.ended:
+            if party not in edges and agents.may_act_yet(party):
                 work.append(party)  # it began to wait, or to be, after the graph was read: it was awake then
     if anyone:
         work.extend(opens)
@@ -239,7 +244,7 @@ def someone_else_may_act(stuck: dict[Agent, Edge]) -> bool:
     """
     if threading._limbo:  # type: ignore[attr-defined]  # a thread is being started
         return True
-    known = {agent.ident for agent in stuck} | agents.ending_idents
+    known = {agent.ident for agent in stuck}
     if _unknown_threads(known):
         return True
     return any(agent.main for agent in stuck) and may_run_handler()
@@ -248,6 +253,9 @@ def someone_else_may_act(stuck: dict[Agent, Edge]) -> bool:
 def _unknown_threads(known: set[int]) -> bool:
     """Whether there are threads that are no agents. One that is just ending gets a moment to be gone."""
     for _ in range(_PATIENCE):
+        if [agent for agent in agents.dying.copy().values() if agents.may_act_yet(agent)]:
+            sleep(0.001)
+            continue
         everyone = set(current_frames())
         unknown = everyone - known - agents.internal_idents
         if unknown & threading._active.keys():  # type: ignore[attr-defined]

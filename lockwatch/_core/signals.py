@@ -10,7 +10,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found, unused-ignore]
 
 _NUMBERS = tuple(range(1, _signal.NSIG))
-_harmless: list[object] = [None, _signal.SIG_DFL, _signal.SIG_IGN, _signal.default_int_handler]
+_harmless: list[object] = [None, _signal.SIG_DFL, _signal.SIG_IGN]
 
 
 def harmless(handler: object) -> None:
@@ -20,19 +20,21 @@ def harmless(handler: object) -> None:
 
 
 def may_run_handler() -> bool:
-    """Return whether a Python signal handler other than Python's ``default_int_handler`` is installed."""
+    """Return whether a Python signal handler other than Python's own for Ctrl-C is installed."""
     for number in _NUMBERS:
         try:
             handler = _signal.getsignal(number)
         except ValueError:
             continue
-        if handler not in _harmless and not _is_ctrl_c(handler):
+        if handler not in _harmless and not (number == _signal.SIGINT and _is_ctrl_c(handler)):
             return True
     return False
 
 
 def _is_ctrl_c(handler: object) -> bool:
-    """Whether it is asyncio's: the same as Python's own, but that the first Ctrl-C cancels the main task."""
+    """Whether it is Python's own, or asyncio's: the same, but that the first Ctrl-C cancels the main task."""
+    if handler is _signal.default_int_handler:
+        return True
     method = getattr(handler, "func", None)
     return (
         getattr(method, "__qualname__", "") == "Runner._on_sigint" and method.__module__ == "asyncio.runners"

@@ -63,7 +63,7 @@ class TaskAgent(Agent):
         self.holds = {}
         self.waits = []
         self.joiners = []
-        self.thread_ref = None
+        self.thread_ref = self.end_mark = None
         self.task_ref = weakref.ref(task)
         self.loop_ref = weakref.ref(task.get_loop())
         self.end_watched = False

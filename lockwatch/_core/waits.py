@@ -37,6 +37,9 @@ if TYPE_CHECKING:
             """Drop the waits of all agents but one: the others did not come along through a fork."""
             ...
 
+        # A resource may also have ``doubt(wait) -> bool``: asked when ``wait`` is part of a knot, and what costs too
+        # much to ask before. True if its blockers have become soft by that.
+
 
 FREE = "free"
 """Nothing stands in the way: the wait is about to end."""
@@ -75,10 +78,10 @@ class Blockers:
 
     Attributes:
         rule: FREE, ALL, ANY or OPEN.
-        sight: Given if the answer is *soft*: the rule is ALL, but only as far as is known; while the wait has
-            hope, somebody else may end it. (A plain lock taken by a bare ``acquire()`` may be a signal, which
-            another thread will release.) Says whether a thread that is not among the idle ones (idents) could
-            be that somebody; may be slow.
+        sight: Given if the answer is *soft*: the rule is ALL or ANY, but only as far as is known; while the wait
+            has hope, somebody else may end it. (A plain lock taken by a bare ``acquire()`` may be a signal, which
+            another thread will release; a future may be cancelled.) Says whether a thread that is not among the
+            idle ones (idents) could be that somebody; may be slow.
         agents: The agents concerned; for OPEN those that the report should name, which decide nothing.
         evidence: What this answer was read off (a hold, say); the answer stands as long as asking again gives
             the same object.
@@ -136,6 +139,7 @@ class Wait:
         serial: Its number; later waits have higher ones.
         slot: Holds the verdict once there is one.
         hope: Whether its soft blockers are to be taken as such; False once nobody else can be found to end it.
+        doubted: The evidence (a hold, say) that was looked at closely and is soft since; or None.
         recheck_ns: When the waiter itself is to look again (a grace runs out), or None.
         raises: Whether its agent can be given an error; False for the wait at interpreter exit.
         open_seen: Whether its resource has ever said OPEN: such a wait is looked at again when an agent ends.
@@ -145,6 +149,7 @@ class Wait:
         "agent",
         "code",
         "deadline_ns",
+        "doubted",
         "hope",
         "lasti",
         "mode",
@@ -177,6 +182,7 @@ class Wait:
         self.serial = next(_serials)
         self.slot: dict[int, Any] = {}
         self.hope = True
+        self.doubted: object = None
         self.recheck_ns: int | None = None
         self.raises = True
         self.open_seen = False

@@ -4,6 +4,7 @@ What a waiter cannot see when it goes to sleep:
   * A thread ends, and with it the hope of those that wait for what it held. It may still release things while
   its local storage
     is cleared away; so the look is taken when it is gone altogether.
+  * A knot was not believed, since a signal handler or finalizer was running on top of one of its waits.
   * A check was lost (to an exception, a race with a thread in C): every wait is looked at again once it is
   old. The period is
     adaptive, as SQL Server's: 5 s, down to 100 ms after a find, then growing again.
@@ -29,7 +30,6 @@ from time import monotonic_ns, sleep
 from sortedcontainers import SortedKeyList
 
 from lockwatch._core import agents, detector, hooks, parking, reduction, settings
-from lockwatch._core.frames import current_frames
 from lockwatch._core.originals import get_ident, start_new_thread
 from lockwatch._core.waits import OPEN, innermost
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _LONGEST_NS = 5_000_000_000
 _SHORTEST_NS = 100_000_000
 _GONE_NS = 1_000_000_000
+_DYING_NS = 5_000_000
+"""How often to look whether a thread that has ended is gone; 20 times more rarely after a second."""
 _ME = 0
 
 _claim: dict[int, object] = {}
@@ -49,6 +51,8 @@ _ended: deque[tuple[Agent, int]] = deque()
 _bell: LockType = parking.new_parker()
 _finished: LockType = parking.new_parker()
 _stopping = False
+_unsettled = False
+"""Whether waits that are not old are to be looked at again, too."""
 _broken: list[Exception] = []
 """What ended a watchdog that failed: there is no other one then."""
 
@@ -80,6 +84,23 @@ def look_after(agent: Agent) -> None:
         _look_after_the_ended(at_once=True)
 
 
+def look_later(agent: Agent) -> None:
+    """Have the look taken once ``agent`` is gone, since somebody has found it dying."""
+    if all(agent is not other for other, _ in _ended.copy()):
+        _ended.append((agent, monotonic_ns()))
+    start()
+    parking.unpark(_bell)
+
+
+def look_again() -> None:
+    """Look at all waits soon, whatever their age; and, if need be, again and again, ever more rarely."""
+    global _unsettled
+    _unsettled = True
+    if get_ident() not in agents.internal_idents:
+        start()
+        parking.unpark(_bell)
+
+
 def _concerns_somebody(agent: Agent) -> bool:
     """Whether anybody waits for what ``agent`` held, or for whoever may come: all else its end cannot have changed."""
     for hold in agent.holds.copy().values():
@@ -109,18 +130,29 @@ def _watch() -> None:
     said: dict[int, int] = {}
     period = _SHORTEST_NS
     idle = 0
+    settled = True
     while not _stopping and idle < 2:
-        parking.park(_bell, _SHORTEST_NS if _ended else _next_ns(period))
+        parking.park(_bell, _dying_ns() if _ended else _next_ns(period))
         _look_after_the_ended()
+        if _unsettled and settled:
+            period = _SHORTEST_NS // 2
+        settled = not _unsettled
         found = _look_again(oldest)
         _say_stalls(oldest, said)
-        period = _SHORTEST_NS if found else min(_LONGEST_NS, period * 2)
+        if not _ended:
+            period = _SHORTEST_NS if found else min(_LONGEST_NS, period * 2)
         idle = 0 if oldest or _ended else idle + 1
 
 
 def _next_ns(period: int) -> int:
     thresholds = [limit for limit in (settings.stall_ns, settings.stall_exit_ns) if limit is not None]
     return min([period, *(max(_SHORTEST_NS, limit // 2) for limit in thresholds)])
+
+
+def _dying_ns() -> int:
+    """Return how long to leave those alone that have ended but are not gone."""
+    youngest = max((since for _, since in _ended.copy()), default=0)
+    return _DYING_NS if monotonic_ns() - youngest < _GONE_NS else _SHORTEST_NS
 
 
 def _look_after_the_ended(*, at_once: bool = False) -> None:
@@ -130,16 +162,11 @@ def _look_after_the_ended(*, at_once: bool = False) -> None:
             agent, since = _ended.popleft()
         except IndexError:
             break
-        if not at_once and _still_there(agent) and monotonic_ns() - since < _GONE_NS:
+        if not at_once and agents.is_dying(agent):
             later.append((agent, since))
         else:
             detector.look_after(agent)
     _ended.extend(later)
-
-
-def _still_there(agent: Agent) -> bool:
-    """Whether the thread of an agent that has ended is still being cleared away."""
-    return agent.ident in current_frames() and agent.ident not in agents.by_ident
 
 
 def _look_again(oldest: SortedKeyList) -> bool:
@@ -151,9 +178,13 @@ def _look_again(oldest: SortedKeyList) -> bool:
     for wait in current.values():
         if wait not in oldest:
             oldest.add(wait)
+    global _unsettled
+    young_too, _unsettled = _unsettled, False
     found = asleep_looked = False
     for wait in list(oldest):
-        if wait.slot or wait.deadline_ns is not None or monotonic_ns() - wait.since_ns < parking.LONG_NS:
+        if wait.slot or wait.deadline_ns is not None:
+            continue
+        if not young_too and monotonic_ns() - wait.since_ns < parking.LONG_NS:
             continue
         if wait.resource.blockers(wait).rule is OPEN:
             if asleep_looked:
@@ -226,6 +257,8 @@ def _stop_at_exit() -> None:
 
 atexit.register(_stop_at_exit)
 agents.on_end.append(look_after)
+agents.on_dying.append(look_later)
 parking.on_long_wait = start
+hooks.look_again = look_again
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_stop_for_fork, after_in_parent=_go_on, after_in_child=_new_in_child)

@@ -88,11 +88,12 @@ class Awaited:
             self._name = name_in(self._waiter.coroutine_frames(), self.subject)
         return self._name
 
-    def blockers(self, _wait: Wait, /) -> Blockers:
+    def blockers(self, wait: Wait, /) -> Blockers:
         """Say who could complete the future, unless that has happened."""
-        return NOBODY if self.future.done() else self._enders()
+        return NOBODY if self.future.done() else self.enders(wait.hope)
 
-    def _enders(self) -> Blockers:
+    def enders(self, _hope: bool) -> Blockers:
+        """Say who could complete it; with ``hope``, that somebody else may cancel a thread's future."""
         return _ANYBODY
 
     def forget_waits(self, survivor: Agent, /) -> None:
@@ -104,9 +105,9 @@ class Single(Awaited):
 
     __slots__ = ()
 
-    def _enders(self) -> Blockers:
+    def enders(self, hope: bool) -> Blockers:
         """Say who could complete what is awaited."""
-        return enders_of(self.subject)
+        return enders_of(self.subject, hope)
 
 
 class Several(Awaited):
@@ -122,9 +123,9 @@ class Several(Awaited):
         super().__init__(kind, future, futures)
         self.everyone = everyone
 
-    def _enders(self) -> Blockers:
+    def enders(self, hope: bool) -> Blockers:
         """Combine the answers for each."""
-        answers = [enders_of(future) for future in list(self.subject) if not future.done()]
+        answers = [enders_of(future, hope) for future in list(self.subject) if not future.done()]
         if not answers:
             return NOBODY  # all are done: the task will be told
         if self.everyone:
@@ -142,17 +143,17 @@ def _certain(answer: Blockers) -> bool:
     return answer.rule is ALL and not answer.soft
 
 
-def enders_of(future: Any) -> Blockers:
-    """Say who could complete one future."""
+def enders_of(future: Any, hope: bool) -> Blockers:
+    """Say who could complete one future; with ``hope``, that somebody else may cancel a thread's."""
     if isinstance(future, ThreadFuture):
-        return future_blockers(future)
+        return future_blockers(future, hope)
     if future.done():
         return NOBODY
     if asyncio.isfuture(future) and hasattr(future, "get_coro"):
         task = agent_of(future)
         return Blockers(ALL, (task,), task)
     resource = _by_callbacks(future)
-    return _ANYBODY if resource is None else resource._enders()
+    return _ANYBODY if resource is None else resource.enders(hope)
 
 
 def of_thread_future(future: Any) -> Blockers | None:
@@ -161,7 +162,7 @@ def of_thread_future(future: Any) -> Blockers | None:
         if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_check_cancel":
             source = variable(callback, "source")
             if source is not None and asyncio.isfuture(source):
-                return enders_of(source)
+                return enders_of(source, True)
     for loop in known_loops():
         for handle in list(loop._ready):
             callback = getattr(handle, "_callback", None)

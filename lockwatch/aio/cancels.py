@@ -5,8 +5,9 @@ circle of tasks is certain only if nobody is about to do that. What counts as a 
 
   * A timer of its loop that has the task, or a future or task that waits for it, in hand: ``asyncio.timeout``,
     ``wait_for``, ``wait(timeout=...)``, ``call_later(5, task.cancel)``.
-  * Another task that can still move, in whose variables (and what these lead to, a few steps far) it is.
-  * Another thread that can still move and has it in sight (`lockwatch.locks.sight`).
+  * Another task that can still move, in whose variables (and what these lead to, a few steps far) it is, and whose
+    code says ``cancel``, or something like it, at all (`lockwatch.locks.verbs`).
+  * Another thread of which the same is true (`lockwatch.locks.sight`).
 
 What does not count: Ctrl-C, a client that hangs up, and what is only reachable through other modules' globals.
 
@@ -27,11 +28,17 @@ from lockwatch._core import reduction, tasks
 from lockwatch._core.originals import get_ident
 from lockwatch.aio.awaits import may_read_frames
 from lockwatch.aio.chain import callbacks_of, frames_of, referred
+from lockwatch.locks.machinery import is_machinery
 from lockwatch.locks.sight import in_sight
+from lockwatch.locks.verbs import mentions
 
 if TYPE_CHECKING:
     from lockwatch._core.tasks import TaskWait
 
+_CANCELS = frozenset(
+    {"cancel", "timeout", "timeout_at", "wait_for", "throw", "stop", "close", "aclose", "shutdown"}
+)
+"""What somebody calls who means to end a task before it ends by itself."""
 _DEEPEST = 5
 _MOST = 2000
 _NOT_FOLLOWED = (
@@ -70,7 +77,9 @@ def may_end_otherwise(wait: TaskWait) -> bool:
     idle = (
         {other.ident for other in stuck} | {get_ident()} | ({runner.ident} if runner is not None else set())
     )
-    return any(in_sight(one, idle) for one in concerned.values() if isinstance(one, asyncio.Task))
+    return any(
+        in_sight(one, idle, verbs=_CANCELS) for one in concerned.values() if isinstance(one, asyncio.Task)
+    )
 
 
 def _waiting_for(task: Any) -> dict[int, Any]:
@@ -112,8 +121,11 @@ def _task_has_one_of(concerned: dict[int, Any], stuck: Any) -> bool:
             continue
         if not may_read_frames(task):
             return True
-        variables = [value for frame in frames_of(task) for value in frame.f_locals.values()]
-        if _leads_to(concerned, variables):
+        frames = frames_of(task)
+        variables = [value for frame in frames for value in frame.f_locals.values()]
+        if _leads_to(concerned, variables) and mentions(
+            _CANCELS, frames, [frame.f_globals for frame in frames if not is_machinery(frame)], None
+        ):
             return True
     return False
 

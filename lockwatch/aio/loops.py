@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents, detector, hooks, parking, reduction, settings, tasks
 from lockwatch._core.holds import CODE, LASTI
+from lockwatch._core.ontop import waits_in
 from lockwatch._core.tasks import IdleLoop
 from lockwatch._core.waits import Wait, innermost, publish, withdraw
 
@@ -60,6 +61,7 @@ def watched_select(original: Callable[..., Any]) -> Callable[..., Any]:
     return select
 
 
+@waits_in
 def _sleep(loop: Any, select: Callable[[float | None], Any], timeout: float | None) -> Any:
     """Let the loop sleep, looking at its tasks when it has slept a moment, and again when a grace is over."""
     until = None if timeout is None else monotonic() + timeout

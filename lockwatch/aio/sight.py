@@ -31,8 +31,10 @@ def somebody_sees(record: Record) -> bool:
     loops = [loop for loop in list(tasks.loops) if not loop.is_closed()]
     away = {agent.ident for agent in stuck} | agents.internal_idents
     away |= {runner.ident for runner in map(_runner, loops) if runner is not None}
-    if any(_seen_from(lock, frame) for ident, frame in current_frames().items() if ident not in away):
-        return True
+    nothing: frozenset[str] = frozenset()
+    for ident, frame in current_frames().items():
+        if ident not in away and _seen_from(lambda thing: thing is lock, ident, frame, nothing, nothing):
+            return True
     return any(_loop_sees(lock, loop, stuck) for loop in loops)
 
 
@@ -51,7 +53,7 @@ def _loop_sees(lock: Any, loop: Any, stuck: Any) -> bool:
         owner = getattr(callback, "__self__", None)
         if isinstance(owner, tasks.TaskWait) or hasattr(owner, "get_coro"):
             continue  # our own timers; a task's step: it has been looked at
-        if _leads_to(lock, [callback, getattr(handle, "_args", None)], _DEEPEST):
+        if _leads_to(lambda thing: thing is lock, [callback, getattr(handle, "_args", None)], _DEEPEST):
             return True
     return False
 
@@ -60,8 +62,12 @@ def _task_sees(lock: Any, task: Any) -> bool:
     """Whether one of the coroutines that the task is in leads to the lock; so it is said if they cannot be read."""
     if not may_read_frames(task):
         return True
+
+    def wanted(thing: object) -> bool:
+        return thing is lock
+
     return any(
-        _leads_to(lock, list(frame.f_locals.values()), _DEEPEST)
-        or _leads_to(lock, list(frame.f_globals.copy().values()), _DEEPEST_GLOBAL)
+        _leads_to(wanted, list(frame.f_locals.values()), _DEEPEST)
+        or _leads_to(wanted, list(frame.f_globals.copy().values()), _DEEPEST_GLOBAL)
         for frame in frames_of(task)
     )

@@ -15,7 +15,7 @@ import threading
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from lockwatch._core import agents, detector
+from lockwatch._core import agents, detector, ontop
 from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, publish, withdraw
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Exit:
         """Nothing is kept here."""
 
 
+@ontop.waits_in
 def wait_for_threads(shutdown: Callable[[], object]) -> None:
     """Run the original ``threading._shutdown``; its last part is a wait for all threads that are not daemons.
 

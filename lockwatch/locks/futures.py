@@ -9,11 +9,13 @@ Assumes the names of the local variables of ``wait`` and ``as_completed``, as fr
 from __future__ import annotations
 
 import concurrent.futures._base as base
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 from lockwatch.locks.things import FuturesThing, FutureThing, of_self, recognise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 
@@ -29,6 +31,26 @@ def _next_completed(frame: FrameType) -> FuturesThing:
     """Make the resource of ``as_completed``, which waits for any of those that are left."""
     variables = frame.f_locals
     return FuturesThing(tuple(variables.get("pending") or variables["fs"]), None, everyone=False)
+
+
+def watched_result(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``Future.result`` to return at once what is there; the result is stored before the state says so."""
+
+    @wraps(original)
+    def result(self: Any, timeout: float | None = None) -> Any:
+        if self._state == base.FINISHED and self._exception is None:
+            return self._result
+        try:
+            return original(self, timeout)
+        finally:
+            self = None  # as the original does: no cycle of the exception, its traceback and the future
+
+    return result
+
+
+def targets() -> list[tuple[Any, str, Any]]:
+    """Return what `install()` replaces here: owner, attribute, replacement."""
+    return [(base.Future, "result", watched_result(base.Future.result))]
 
 
 def recognise_futures() -> None:

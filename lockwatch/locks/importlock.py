@@ -17,7 +17,7 @@ from functools import wraps
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, detector, settings, watchdog
+from lockwatch._core import agents, detector, ontop, settings, watchdog
 from lockwatch._core.blocking import raise_if_victim
 from lockwatch._core.originals import get_ident
 from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, innermost, publish, withdraw
@@ -80,6 +80,7 @@ def _in_circle_of_imports(agent: Agent) -> bool:
 def watched_acquire(original: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """Wrap ``_ModuleLock.acquire``."""
 
+    @ontop.waits_in
     @wraps(original)
     def acquire(self: Any) -> bool:
         owner = self.owner

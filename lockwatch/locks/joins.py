@@ -15,7 +15,7 @@ import threading
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from lockwatch._core import agents, detector, parking
+from lockwatch._core import agents, detector, ontop, parking
 from lockwatch._core.blocking import ParkedWait, block, raise_if_victim
 from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, innermost, publish, withdraw
 from lockwatch.locks.exitwait import Exit
@@ -87,6 +87,7 @@ def _caller() -> tuple[CodeType | None, int]:
     return (None, -1) if frame is None else (frame.f_code, frame.f_lasti)
 
 
+@ontop.waits_in
 def _wait_in(original: Callable[..., None], thread: threading.Thread, agent: Agent) -> None:
     """Join the main thread, which ends for its joiners long before its local storage does: in the original.
 

@@ -10,22 +10,29 @@ comparison per `release`.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
-from lockwatch._core import agents, hooks
+from lockwatch._core import agents, hooks, ontop
 from lockwatch._core.fastpath import PlainMutex
-from lockwatch._core.holds import HOW
-from lockwatch._core.mutex import OWNED
+from lockwatch._core.frames import current_frames, standing_still
+from lockwatch._core.holds import AGENT, CODE, HOW
+from lockwatch._core.mutex import OWNED, acquire_slow
 from lockwatch._core.waits import ALL, NOBODY, OPEN, Blockers
 from lockwatch.locks.base import WatchedLock
-from lockwatch.locks.sight import in_sight
+from lockwatch.locks.sight import GIVES_BACK, in_sight, suspended_in_sight
+
+ontop.waits_in(acquire_slow, "waiter")
 
 if TYPE_CHECKING:
     from types import CodeType
 
+    from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
     from lockwatch._core.waits import Wait
 
+CO_GENERATOR = 0x20
+_ASYNCHRONOUS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR; importing inspect takes milliseconds
 _signal_classes: dict[tuple[int, int], CodeType] = {}
 """Lock classes that are signals, by the creation site: (id of the code object, instruction) -> the code object."""
 
@@ -48,6 +55,8 @@ class PlainPolicy(WatchedLock):
             return Blockers(OPEN, (owner,), hold)
         if wait.hope and self._soft(wait, hold):
             return Blockers(ALL, (owner,), hold, self._in_sight)
+        if wait.hope and wait.doubted is hold:
+            return Blockers(ALL, (owner,), hold, partial(self._may_be_let_go, hold[CODE]))
         return Blockers(ALL, (owner,), hold)
 
     def _soft(self, wait: Wait, hold: Hold, /) -> bool:
@@ -57,6 +66,12 @@ class PlainPolicy(WatchedLock):
     def _in_sight(self, idle: set[int], /) -> bool:
         """Whether somebody else could release it, having it in sight."""
         return in_sight(self, idle)
+
+    def _may_be_let_go(self, code: CodeType, idle: set[int]) -> bool:
+        """Whether an awake thread sees the lock, or the suspended generator that took it by ``with``."""
+        if code.co_flags & CO_GENERATOR:
+            return suspended_in_sight(code, idle)
+        return in_sight(self, idle, global_verbs=GIVES_BACK)
 
     def _class_key(self) -> tuple[int, int]:
         code, lasti = self._created  # type: ignore[misc]
@@ -101,12 +116,48 @@ class Lock(PlainMutex, PlainPolicy):
         """
         return self._acquire_with(False, -1, sys._getframe(1))
 
+    def doubt(self, wait: Wait, /) -> bool:
+        """Look where the owner of a lock in a knot stands, and say whether another thread may release it after all.
+
+        So it is if the function that took the lock runs no more: a generator with the ``with`` in it is resumed
+        by any thread, an ``ExitStack`` is handed on. After a bare ``acquire()`` it is also so if that function
+        does not ``release()`` anything: then somebody else is meant to.
+        """
+        hold = self._state.get(OWNED)
+        if hold is None or wait.doubted is hold:
+            return False
+        owner: Agent = hold[AGENT]
+        code: CodeType = hold[CODE]
+        if hold[HOW]:
+            sure = bool(code.co_flags & _ASYNCHRONOUS) or _runs(
+                code, owner
+            )  # a loop resumes in its own thread
+        elif owner is wait.agent:
+            sure = True
+        else:
+            sure = "release" in code.co_names and (owner.ended or _runs(code, owner))
+        if sure:
+            return False
+        wait.doubted = hold
+        return True
+
     def _is_owned(self) -> bool:
         """Return whether the lock is locked, for Condition: it would find out by a costly ``acquire(False)``."""
         return OWNED in self._state
 
     def _refuse_release(self, _hold: Hold | None, /) -> None:
         raise hooks.misuse(f"release unlocked lock: {self._title()} is not held by anybody")
+
+
+def _runs(code: CodeType, owner: Agent) -> bool:
+    """Whether the function is on the stack of a thread."""
+    with standing_still():
+        frame = None if owner.ended else current_frames().get(owner.ident)
+        while frame is not None:
+            if frame.f_code is code:
+                return True
+            frame = frame.f_back
+    return False
 
 
 def by_with(wait: Wait) -> bool:

@@ -84,6 +84,16 @@ def note_capacity(initialise: Callable[..., None]) -> Callable[..., None]:
     return __init__
 
 
+def watched_event_wait(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Wrap ``Event.wait`` to return at once when the event is set; its lock, which is ours, is not needed for that."""
+
+    @wraps(original)
+    def wait(self: Any, timeout: float | None = None) -> bool:
+        return self._flag or original(self, timeout)
+
+    return wait
+
+
 class Event(threading.Event):
     """An event whose waits are in the graph; else ``threading.Event``."""
 

@@ -1,17 +1,21 @@
-"""Whether some other thread has a lock in sight, and so might release it.
+"""Whether some other thread has a lock, a semaphore or a future in sight, and so might let those go who wait for it.
 
 A plain lock may be released by any thread, which is how it serves as a signal: one thread takes it twice, another
-releases it in between. When a knot with such a lock in it has stood for the grace, this decides whether there is
-still hope: a thread that is to release the lock has it in a variable, or in an object that one of its variables
-leads to. If no other thread that can move has, nobody will.
+releases it in between. A permit can come back from another thread, a future can be cancelled. When a knot with such
+a thing in it has stood for the grace, this decides whether there is still hope: a thread that is to do that has the
+thing in a variable, or in an object that one of its variables leads to. If no other thread that can move has, nobody
+will.
 
 Source: the idea of Go's ``goroutineleak`` profile (a blocked goroutine is leaked if what it waits for can be reached
-from no goroutine that may run), cut down to a bounded look: each running function's variables and its module's
-globals, and what they lead to within a few steps. So it can miss a far-fetched reference, after the grace. Classes
-and module dictionaries are not followed, as they lead everywhere; of modules only what they name themselves.
+from no goroutine that may run), cut down to a bounded look: each running function's variables, its module's globals,
+what its ``Thread`` object was given, and what they lead to within a few steps. So it can miss a far-fetched
+reference, after the grace. Of classes only the attributes are looked at, of modules what they name themselves.
+
+Verbs narrow that down for things that hardly anybody lets go in that way: a thread that sees the thing only counts
+if its code, or that of the modules that it runs in, calls something by one of these names.
 
 Assumes a GIL for the variables: without one another thread's cannot be read safely while it runs, and only globals
-are looked at.
+and ``Thread`` objects are looked at.
 
 Cost: milliseconds, once at the end of the grace and then ever more rarely; no method of a user's object is called.
 """
@@ -20,60 +24,122 @@ from __future__ import annotations
 
 import gc
 import sys
-from types import CodeType, FrameType, ModuleType
+import threading
+from types import CodeType, FrameType, GeneratorType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents
-from lockwatch._core.frames import current_frames
+from lockwatch._core.frames import current_frames, standing_still
+from lockwatch.locks.machinery import is_machinery
+from lockwatch.locks.verbs import mentions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+GIVES_BACK = frozenset({"__exit__", "close", "pop_all", "release"})
+"""What a thread says that lets go of a lock, or of what has one."""
 
 _DEEPEST = 4
-_DEEPEST_GLOBAL = 2
-_MOST = 5000
+_DEEPEST_GLOBAL = 3
+_MOST = 10_000
 _NOT_FOLLOWED = (type, FrameType, CodeType, str, bytes, int, float)
 _HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-def in_sight(lock: object, idle: set[int]) -> bool:
+def in_sight(
+    lock: object,
+    idle: set[int],
+    *,
+    verbs: frozenset[str] = frozenset(),
+    global_verbs: frozenset[str] = frozenset(),
+) -> bool:
     """Return whether a thread has ``lock`` in its variables or near them.
 
     Args:
-        lock: The lock.
+        lock: The lock, or what else it is.
         idle: Idents of threads that don't count: they cannot move again themselves.
+        verbs: What a thread must call for its sight to count; empty if all count.
+        global_verbs: The same for threads that see it in the globals of a module only.
     """
+    return _seen(lambda thing: thing is lock, idle, verbs, global_verbs or verbs)
+
+
+def suspended_in_sight(code: CodeType, idle: set[int]) -> bool:
+    """Return whether a thread has a suspended generator of this code in its variables or near them."""
+    return _seen(
+        lambda thing: type(thing) is GeneratorType and thing.gi_code is code and not thing.gi_running,
+        idle,
+        frozenset(),
+        frozenset(),
+    )
+
+
+def _seen(
+    wanted: Callable[[Any], bool], idle: set[int], verbs: frozenset[str], global_verbs: frozenset[str]
+) -> bool:
     ours = idle | agents.internal_idents
-    frames = current_frames()
-    return any(_seen_from(lock, frame) for ident, frame in frames.items() if ident not in ours)
+    with standing_still():
+        frames = current_frames()
+        return any(
+            _seen_from(wanted, ident, frame, verbs, global_verbs)
+            for ident, frame in frames.items()
+            if ident not in ours
+        )
 
 
-def _seen_from(lock: object, innermost: FrameType) -> bool:
-    modules: set[int] = set()
+def _seen_from(
+    wanted: Callable[[Any], bool],
+    ident: int,
+    innermost: FrameType,
+    verbs: frozenset[str],
+    global_verbs: frozenset[str],
+) -> bool:
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]
+    stack: list[FrameType] = []
     frame: FrameType | None = innermost
     while frame is not None:
-        if id(frame.f_globals) not in modules:
-            modules.add(id(frame.f_globals))
-            if _leads_to(lock, list(frame.f_globals.copy().values()), _DEEPEST_GLOBAL):
-                return True
-        variables = (
-            list(frame.f_locals.values()) if _HAS_GIL and frame.f_locals is not frame.f_globals else []
-        )
-        if _leads_to(lock, variables, _DEEPEST):
-            return True
+        stack.append(frame)
         frame = frame.f_back
+    close = [thread] if thread is not None else []
+    modules: dict[int, dict[str, Any]] = {}
+    for frame in stack:
+        if not is_machinery(frame):
+            modules[id(frame.f_globals)] = frame.f_globals
+        if _HAS_GIL and frame.f_locals is not frame.f_globals:
+            close += frame.f_locals.values()
+    seen_close = _leads_to(wanted, [*close, *_class_attributes(map(type, close))], _DEEPEST)
+    if seen_close and (not verbs or mentions(verbs, stack, modules.values(), thread)):
+        return True
+    for variables in modules.values():
+        values = list(variables.copy().values())
+        classes = (value for value in values if isinstance(value, type))
+        if _leads_to(wanted, [*values, *_class_attributes(classes)], _DEEPEST_GLOBAL):
+            return not global_verbs or mentions(global_verbs, stack, modules.values(), thread)
     return False
 
 
-def _leads_to(lock: object, start: list[object], deepest: int) -> bool:
+def _class_attributes(classes: Iterable[type]) -> list[object]:
+    """Return what the program's own classes have as attributes."""
+    found: list[object] = []
+    for cls in set(classes):
+        if str(cls.__module__).partition(".")[0] not in sys.stdlib_module_names:
+            found += list(vars(cls).copy().values())
+    return found
+
+
+def _leads_to(wanted: Callable[[Any], bool], start: list[object], deepest: int) -> bool:
     """Search the references from ``start``, breadth first, to a bounded depth and number of objects."""
     seen: set[int] = set()
     level = start
     for _ in range(deepest):
         following: list[object] = []
         for thing in level:
-            if thing is lock:
+            if wanted(thing):
                 return True
             if id(thing) in seen or _is_module_dictionary(thing):
                 continue
             if isinstance(thing, ModuleType):
-                if any(value is lock for value in vars(thing).copy().values()):
+                if any(wanted(value) for value in vars(thing).copy().values()):
                     return True
                 continue
             if isinstance(thing, _NOT_FOLLOWED):
@@ -81,9 +147,9 @@ def _leads_to(lock: object, start: list[object], deepest: int) -> bool:
             seen.add(id(thing))
             following.extend(gc.get_referents(thing))
             if len(seen) + len(following) > _MOST:
-                return any(other is lock for other in following)
+                return any(wanted(other) for other in following)
         level = following
-    return any(thing is lock for thing in level)
+    return any(wanted(thing) for thing in level)
 
 
 def _is_module_dictionary(thing: object) -> bool:

@@ -24,10 +24,12 @@ from __future__ import annotations
 
 import queue
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lockwatch._core.waits import ALL, ANY, FREE, NOBODY, OPEN, Blockers
 from lockwatch.locks.machinery import is_machinery
+from lockwatch.locks.sight import GIVES_BACK, in_sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from lockwatch._core.waits import Wait
 
 _ANYBODY = Blockers(OPEN)
+_COMPLETES = frozenset({"set_exception", "set_result"})
+_CANCELS = _COMPLETES | {"cancel", "cancel_futures"}
 
 
 class Thing:
@@ -76,14 +80,16 @@ class Thing:
 
     def blockers(self, wait: Wait, /) -> Blockers:
         """Say that anybody could end the wait, unless that has happened."""
-        return NOBODY if self._notified(wait) else self._enders()
+        return NOBODY if self._notified(wait) else self._enders(wait)
 
     def _notified(self, wait: Wait) -> bool:
-        """Whether the waiter was notified; ``notify`` takes it out of the queue last, and is awake until then."""
-        return getattr(wait, "parker", None) not in self.condition._waiters
+        """Whether the waiter was notified: ``notify`` lets its parker go, and takes it out of the queue then."""
+        parker: Any = getattr(wait, "parker", None)
+        return parker not in self.condition._waiters or not parker.locked()
 
-    def _enders(self) -> Blockers:
+    def _enders(self, wait: Wait) -> Blockers:
         """Say who could notify."""
+        del wait
         return _ANYBODY
 
     def forget_waits(self, survivor: Agent, /) -> None:
@@ -95,7 +101,7 @@ class SemaphoreThing(Thing):
 
     __slots__ = ()
 
-    def _enders(self) -> Blockers:
+    def _enders(self, wait: Wait) -> Blockers:
         """Name those who hold the permits, if all permits are accounted for."""
         semaphore: Any = self.subject
         if semaphore._value > 0:
@@ -104,7 +110,8 @@ class SemaphoreThing(Thing):
             return _ANYBODY
         holders: dict[Agent, int] = getattr(semaphore, "_lockwatch_permits", {}).copy()
         if holders and sum(holders.values()) == getattr(semaphore, "_lockwatch_capacity", None):
-            return Blockers(ANY, tuple(holders))
+            sight = partial(in_sight, semaphore, global_verbs=GIVES_BACK) if wait.hope else None
+            return Blockers(ALL if len(holders) == 1 else ANY, tuple(holders), sight=sight)
         return _ANYBODY
 
 
@@ -113,9 +120,9 @@ class FutureThing(Thing):
 
     __slots__ = ()
 
-    def _enders(self) -> Blockers:
+    def _enders(self, wait: Wait) -> Blockers:
         """Name the thread that runs it, or the workers of the pool in whose queue it stands."""
-        return future_blockers(self.subject)
+        return future_blockers(self.subject, wait.hope)
 
 
 class FuturesThing(Thing):
@@ -127,15 +134,15 @@ class FuturesThing(Thing):
         super().__init__("futures", futures, lock)
         self.everyone = everyone
 
-    def _enders(self) -> Blockers:
+    def _enders(self, wait: Wait) -> Blockers:
         """Combine the futures' answers: all must end, or any one of them."""
-        answers = [future_blockers(future) for future in list(self.subject)]  # type: ignore[call-overload]
+        answers = [future_blockers(future, wait.hope) for future in list(self.subject)]  # type: ignore[call-overload]
         if all(answer.rule is FREE for answer in answers):
             return NOBODY
         if self.everyone:
             runners = [agent for answer in answers if answer.rule is ALL for agent in answer.agents]
             if runners:
-                return Blockers(ALL, tuple(dict.fromkeys(runners)))
+                return Blockers(ALL, tuple(dict.fromkeys(runners)), sight=_any_sight(answers))
             pending = [answer for answer in answers if answer.rule is ANY]
             return pending[0] if pending else _ANYBODY
         if any(answer.rule is FREE for answer in answers):
@@ -143,22 +150,28 @@ class FuturesThing(Thing):
         if any(answer.rule is OPEN for answer in answers):
             return _ANYBODY
         enders = dict.fromkeys(agent for answer in answers for agent in answer.agents)
-        return Blockers(ANY, tuple(enders)) if enders else NOBODY
+        return Blockers(ANY, tuple(enders), sight=_any_sight(answers)) if enders else NOBODY
 
 
-def future_blockers(future: Any) -> Blockers:
-    """Say who could end a wait for one future."""
+def _any_sight(answers: list[Blockers]) -> Callable[[set[int]], bool] | None:
+    """Combine soft answers: one future that somebody else ends may be enough."""
+    sights = [answer.sight for answer in answers if answer.sight is not None]
+    return (lambda idle: any(sight(idle) for sight in sights)) if sights else None
+
+
+def future_blockers(future: Any, hope: bool) -> Blockers:
+    """Say who could end a wait for one future; with ``hope``, that somebody else may cancel or complete it."""
     state = future._state
     if state in ("FINISHED", "CANCELLED", "CANCELLED_AND_NOTIFIED"):
         return NOBODY
     runner: Agent | None = getattr(future, "_lockwatch_runner", None)
     if runner is not None:
-        return Blockers(ALL, (runner,))
+        return Blockers(ALL, (runner,), sight=partial(in_sight, future, verbs=_COMPLETES) if hope else None)
     workers: Callable[[], tuple[Agent, ...] | None] | None = getattr(future, "_lockwatch_workers", None)
     if state == "PENDING" and workers is not None:
         agents_ = workers()
         if agents_:
-            return Blockers(ANY, agents_)
+            return Blockers(ANY, agents_, sight=partial(_may_be_cancelled, future, workers) if hope else None)
     return elsewhere(future) or _ANYBODY
 
 
@@ -168,6 +181,12 @@ def _unknown(_future: Any) -> Blockers | None:
 
 elsewhere: Callable[[Any], Blockers | None] = _unknown
 """Says who could complete a future that no pool made, if that is known: a task, for `run_coroutine_threadsafe`."""
+
+
+def _may_be_cancelled(future: Any, workers: Any, idle: set[int]) -> bool:
+    """Whether somebody sees the future, or its pool, and cancels futures or pools."""
+    things = (future, workers.pool())
+    return any(in_sight(thing, idle, verbs=_CANCELS) for thing in things if thing is not None)
 
 
 def of_self(kind: str, make: type[Thing] = Thing, lock: str = "_cond._lock") -> Callable[[FrameType], Thing]:

@@ -53,6 +53,7 @@ def _targets() -> list[tuple[Any, str, Any]]:
     bounded: Any = threading.BoundedSemaphore
     return [
         (threading.Condition, "wait", wraps(threading.Condition.wait)(condition.wait)),
+        (threading.Event, "wait", primitives.watched_event_wait(threading.Event.wait)),
         (thread, "join", wraps(thread.join)(joins.watched_join(thread.join))),
         (semaphore, "__init__", wraps(semaphore.__init__)(primitives.note_capacity(semaphore.__init__))),
         (semaphore, "__enter__", primitives.enter_semaphore),
@@ -67,6 +68,7 @@ def _futures(_module: ModuleType) -> None:
     from lockwatch.locks import futures
 
     futures.recognise_futures()
+    _put(futures.targets())
 
 
 def _pools(_module: ModuleType) -> None:

@@ -45,7 +45,13 @@ def test_a_new_thread_does_not_inherit(kind: type[lockwatch.Lock | lockwatch.RLo
     (By ident, an RLock would let it in, and a Lock would say "self".)
     """
     lock = kind(name="left")
-    gone = crew.start(lock.acquire, name="gone")
+
+    def leave(really: bool) -> None:
+        lock.acquire()
+        if not really:
+            lock.release()  # it was this function's to release
+
+    gone = crew.start(leave, True, name="gone")
     gone.thread.join()
     job = successor(crew, gone, lock)
     found = job.deadlock
@@ -86,6 +92,7 @@ def test_an_agent_keeps_no_thread_alive(crew: Crew) -> None:
     crew.start(lambda: found.append(weakref.ref(agents.current())))
     crew.join()
     crew.jobs.clear()
+    crew.until(lambda: not agents.any_dying())  # whoever asks next lets those go whose threads are gone
     gc.collect()
     assert found[0]() is None
 
@@ -98,6 +105,8 @@ def test_a_thread_that_threading_does_not_know(crew: Crew) -> None:
     def body() -> None:
         lock.acquire()
         started.set()
+        if not started.is_set():
+            lock.release()  # it was this function's to release
 
     before = set(threading.enumerate())
     ident = _thread.start_new_thread(body, ())

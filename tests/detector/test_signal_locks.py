@@ -239,7 +239,13 @@ def test_second_bare_acquire_with_nobody_else_awake(run_python: RunPython) -> No
 def test_owner_has_ended(kind: type[lockwatch.Lock | lockwatch.RLock], crew: Crew) -> None:
     """Waiting for a lock that an ended thread never released is a deadlock, at once; the report names that thread."""
     lock = kind(name="left")
-    crew.start(lock.acquire, name="gone").thread.join()
+
+    def leave(really: bool) -> None:
+        lock.acquire()
+        if not really:
+            lock.release()  # it was this function's to release
+
+    crew.start(leave, True, name="gone").thread.join()
 
     def body() -> None:
         with lock:
@@ -256,6 +262,23 @@ def test_owner_has_ended(kind: type[lockwatch.Lock | lockwatch.RLock], crew: Cre
     lock._check()
 
 
+def test_owner_that_was_not_to_release(crew: Crew) -> None:
+    """Twin: the function that took the lock releases nothing, so it may have been handed on: another thread does."""
+    lock = lockwatch.Lock(name="handed on")
+    crew.start(lock.acquire, name="gone").thread.join()
+
+    def body() -> str:
+        with lock:
+            return "went on"
+
+    job = crew.start(body, name="late")
+    crew.blocked(job, lock)
+    lock.release()
+    assert crew.deadlocks() == []
+    assert job.value == "went on"
+    assert lockwatch.recorded_findings() == ()
+
+
 @pytest.mark.parametrize("kind", LOCKS_OF_A_PLACE)
 def test_owner_ends_while_others_wait(kind: type[lockwatch.Lock | lockwatch.RLock], crew: Crew) -> None:
     """A knot that closes without a new wait: the owner ends, and each of its waiters gets the error then."""
@@ -264,7 +287,8 @@ def test_owner_ends_while_others_wait(kind: type[lockwatch.Lock | lockwatch.RLoc
 
     def owner() -> None:
         lock.acquire()
-        end.wait()
+        if not end.wait(60):
+            lock.release()
 
     def waiter() -> None:
         with lock:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from tests.conftest import RunPython
 
@@ -79,9 +77,6 @@ def test_handler_waits_and_the_wait_goes_on(run_python: RunPython) -> None:
     assert lines == ["handler ['all']", "main"]
 
 
-@pytest.mark.xfail(
-    reason="a thread that runs a handler on top of its wait counts as asleep in it", strict=True
-)
 def test_handler_holds_what_others_want(run_python: RunPython) -> None:
     """Twin: a handler that took a lock on top of a wait is awake, and will release it: whoever wants it is not stuck.
 

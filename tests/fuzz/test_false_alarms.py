@@ -350,7 +350,7 @@ CASES: dict[str, str] = {
     "a waiter that is notified while its notifier waits in a handler": """
         import linecache
         class NoLock:
-            acquire = release = locked = __enter__ = lambda self: True
+            acquire = release = __enter__ = locked = lambda self: True
             __exit__ = lambda self, *error: None
             _is_owned = acquire
         condition, answer, waiting = threading.Condition(NoLock()), threading.Event(), threading.Event()
@@ -451,33 +451,11 @@ CASES: dict[str, str] = {
         """,
 }
 
-ON_TOP = "what runs on top of a wait (a handler, a finalizer) is not seen to run"
-DYING = "a thread's end is taken for the moment in which its local storage begins to be cleared away"
-SIGNAL = "a lock or permit given back by another thread, for the first time"
-FUTURE = "a future that somebody else cancels or completes than who runs it"
 KNOWN: dict[str, str] = {
-    "a handler that puts itself out of force runs on top of main's wait": ON_TOP,
-    "a handler on top of main's wait holds a lock for a moment": ON_TOP,
-    "a finalizer runs on top of a wait that is not asleep yet": ON_TOP,
-    "a waiter that is notified while its notifier waits in a handler": ON_TOP,
-    "somebody keeps the frames of threads that begin, as samplers do": "a frame of agents._register keeps the sentinel",
     "a handler's error breaks the circle that main is in": "handlers count for open waits only (DESIGN section 4)",
-    "a handler that is Python's own, for another signal": "default_int_handler counts as harmless for every signal",
-    "a plain lock released by the destructor of a thread's local storage": DYING,
-    "a re-entrant lock released by the destructor of a thread's local storage": DYING,
-    "an event set by the destructor of a thread's local storage": DYING,
-    "a semaphore that a timer makes grow": SIGNAL,
-    "a permit entered in one thread and left in another": SIGNAL,
-    "a lock in a generator that one thread begins and another ends": SIGNAL,
-    "a lock handed over by a thread that ends; the next user takes it by with": SIGNAL,
-    "a lock released by a future's callback; the next user takes it by with": SIGNAL,
-    "a signal lock in a class attribute, released after the grace": SIGNAL,
-    "a signal lock in a list of jobs, released after the grace": SIGNAL,
-    "a pool that waits for itself until somebody cancels the future": FUTURE,
-    "a pool that waits for itself until it is shut down": FUTURE,
     "finalizers run while threads begin and others look who is awake": "before CPython 3.13 only our own calls are safe",
+    "somebody keeps the frames of threads that begin, as samplers do": "CPython 3.13: the exit can hang, seldom",
     "threads begin to work while the graph is read": "mended, but a matter of luck to show",
-    "a running future that a timer gives up": FUTURE,
 }
 
 
