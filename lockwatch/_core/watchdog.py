@@ -16,15 +16,14 @@ Guarantees: it is not part of the program: it does not count as awake, holds no 
 and is stopped before a fork (which otherwise would warn of a process with threads) and when nobody has waited
 for a while.
 
-Assumed atomic: ``dict.setdefault`` and ``pop`` as the claim of being the watchdog; ``deque.append`` and
-``popleft``.
+Assumed atomic: ``dict.setdefault`` and ``pop`` as the claim of being the watchdog; one store into a dictionary, and
+``dict.copy``.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-from collections import deque
 from time import monotonic_ns, sleep
 
 from sortedcontainers import SortedKeyList
@@ -47,7 +46,8 @@ _DYING_NS = 5_000_000
 _ME = 0
 
 _claim: dict[int, object] = {}
-_ended: deque[tuple[Agent, int]] = deque()
+_ended: dict[int, tuple[Agent, int]] = {}
+"""Agents to look after, by serial, and since when."""
 _bell: LockType = parking.new_parker()
 _finished: LockType = parking.new_parker()
 _stopping = False
@@ -77,7 +77,7 @@ def look_after(agent: Agent) -> None:
     """Have a look taken, once the ended ``agent``'s thread is gone, at those who waited for it or for anybody."""
     if not _concerns_somebody(agent):
         return
-    _ended.append((agent, monotonic_ns()))
+    _ended[agent.serial] = agent, monotonic_ns()
     start()
     parking.unpark(_bell)
     if not running():
@@ -86,8 +86,7 @@ def look_after(agent: Agent) -> None:
 
 def look_later(agent: Agent) -> None:
     """Have the look taken once ``agent`` is gone, since somebody has found it dying."""
-    if all(agent is not other for other, _ in _ended.copy()):
-        _ended.append((agent, monotonic_ns()))
+    _ended.setdefault(agent.serial, (agent, monotonic_ns()))
     start()
     parking.unpark(_bell)
 
@@ -151,22 +150,14 @@ def _next_ns(period: int) -> int:
 
 def _dying_ns() -> int:
     """Return how long to leave those alone that have ended but are not gone."""
-    youngest = max((since for _, since in _ended.copy()), default=0)
+    youngest = max((since for _, since in list(_ended.copy().values())), default=0)
     return _DYING_NS if monotonic_ns() - youngest < _GONE_NS else _SHORTEST_NS
 
 
 def _look_after_the_ended(*, at_once: bool = False) -> None:
-    later = []
-    while _ended:
-        try:
-            agent, since = _ended.popleft()
-        except IndexError:
-            break
-        if not at_once and agents.is_dying(agent):
-            later.append((agent, since))
-        else:
+    for serial, (agent, _) in list(_ended.copy().items()):
+        if (at_once or not agents.is_dying(agent)) and _ended.pop(serial, None) is not None:
             detector.look_after(agent)
-    _ended.extend(later)
 
 
 def _look_again(oldest: SortedKeyList) -> bool:
