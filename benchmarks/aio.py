@@ -21,11 +21,11 @@ TITLE = "asyncio: `lockwatch.aio.Lock` beside `asyncio.Lock`"
 NOTES = (
     "Uncontended: one task, nanoseconds for one turn of the loop, whose own cost is in both sides.",
     (
-        "Contended: 100 tasks repeat: `async with lock:` and give the loop a turn (`sleep(0)`) in it, once or twice, or "
-        "only outside of it, where nobody ever has to wait. Throughput is the operations of all tasks per second; "
+        "Contended: 100 tasks repeat: `async with lock:` and give the loop a turn (`sleep(0)`) in it, once or "
+        "twice, or only outside of it, where nobody ever has to wait. Throughput is the operations of all tasks per second; "
         "longest wait is the worst single acquisition of any task."
     ),
-    '"go" is the default of `lockwatch.aio.Lock`; "fifo" has asyncio\'s own strict order, as everything under `install()`.',
+    '"go" is the default of `lockwatch.aio.Lock`; "fifo" is asyncio\'s own strict order, which `install()` keeps.',
 )
 ROUNDS = 5
 
