@@ -22,8 +22,8 @@ NOTES = (
     "Uncontended: one task, nanoseconds for one turn of the loop, whose own cost is in both sides.",
     (
         "Contended: 100 tasks repeat: `async with lock:` and give the loop a turn (`sleep(0)`) in it, once or "
-        "twice, or only outside of it, where nobody ever has to wait. Throughput is the operations of all tasks per second; "
-        "longest wait is the worst single acquisition of any task."
+        "twice, or only outside of it, where nobody ever has to wait. Throughput is the operations of all tasks per "
+        "second; longest wait is the worst single acquisition of any task."
     ),
     '"go" is the default of `lockwatch.aio.Lock`; "fifo" is asyncio\'s own strict order, which `install()` keeps.',
 )

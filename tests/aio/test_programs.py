@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import lockwatch
 from lockwatch import aio, delivery
+from lockwatch._core import detector, tasks
 
 if TYPE_CHECKING:
     from tests.aio.conftest import Run
@@ -71,6 +72,7 @@ class World:
         if "limit" in str(self.program):
             await asyncio.sleep(0.01)
             await turns()
+        look_again()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         names = {task.get_name() for task in left}
         stuck = self.stuck(names)
@@ -102,6 +104,13 @@ class World:
         if kind == "lock":
             return {self.owner[what]} if what in self.owner else set()
         return set(what)
+
+
+def look_again() -> None:
+    """Looks at those who wait, as an idle loop does under ``install()``: a way out that there was has gone."""
+    for agent in tasks.everyone():
+        for wait in agent.waits.copy():
+            detector.block(wait)
 
 
 async def turns() -> None:
