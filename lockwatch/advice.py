@@ -116,14 +116,21 @@ _HOW_TO_END = {
 
 def _asleep(parties: Sequence[Party]) -> str:
     waits = [party.waits_for for party in parties if party.waits_for is not None]
-    roots = [wait for wait in waits if wait.kind in _HOW_TO_END] or waits
+    roots = [wait for wait in waits if _plain(wait.kind) in _HOW_TO_END] or waits
     what = _listed(
-        list(dict.fromkeys(f"{_HOW_TO_END.get(wait.kind, 'end')} {_name(wait)}" for wait in roots)), " or "
+        list(dict.fromkeys(f"{_HOW_TO_END.get(_plain(wait.kind), 'end')} {_name(wait)}" for wait in roots)),
+        " or ",
     )
+    who = "task and thread" if any(party.runs_in for party in parties) else "thread"
     return (
-        f"nobody is left to {what or 'wake them'}: every thread that could has ended or waits itself; keep one running "
+        f"nobody is left to {what or 'wake them'}: every {who} that could has ended or waits itself; keep one running "
         "that will, or give the wait a way to end when they are gone"
     )
+
+
+def _plain(kind: str) -> str:
+    """Return a kind without the module's name: asyncio's things end as those of threading do."""
+    return kind.removeprefix("asyncio.")
 
 
 def _names(waits: Sequence[WaitsFor]) -> list[str]:

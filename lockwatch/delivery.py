@@ -214,7 +214,18 @@ def _report(knot: Knot) -> findings.Finding:
     return finding
 
 
-_STALL_KINDS = frozenset({"Lock", "RLock", "Semaphore", "import of module"})
+_STALL_KINDS = frozenset(
+    {
+        "Lock",
+        "RLock",
+        "Semaphore",
+        "import of module",
+        "asyncio.Lock",
+        "asyncio.RLock",
+        "asyncio.Semaphore",
+        "asyncio.BoundedSemaphore",
+    }
+)
 """What is worth a word when it is long waited for; waiting for work, or for a thread to end, is a normal job."""
 
 

@@ -44,12 +44,15 @@ PAGES = [
         for name in (
             "index",
             "tutorial",
+            "tutorial-asyncio",
             "howto-run",
             "howto-install",
             "howto-report",
             "reference",
             "explanation-mutex",
             "explanation-detector",
+            "explanation-waits",
+            "explanation-asyncio",
         )
     ),
 ]

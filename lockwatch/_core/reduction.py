@@ -90,7 +90,7 @@ def _reach(*starts: Agent) -> tuple[dict[Agent, Edge], list[Agent]]:
     edges: dict[Agent, Edge] = {}
     awake: list[Agent] = []
     seen = set(starts)
-    work = list(starts)
+    work = list(reversed(starts))
     while work:
         agent = work.pop()
         edge = _edge_of(agent)

@@ -304,10 +304,7 @@ def agent_of(task: Any) -> TaskAgent:
     agent = TaskAgent(task)
     try:
         claimed: TaskAgent = task.__dict__.setdefault(_ATTRIBUTE, agent)
-    except (
-        AttributeError,
-        TypeError,
-    ):  # asyncio's C class has attributes, but no __dict__; some subclasses' fails
+    except (AttributeError, TypeError):  # asyncio's C class has no __dict__; some subclasses' fails
         claimed = _claimed.setdefault(task, agent)
         try:
             task._lockwatch_agent = claimed
@@ -354,8 +351,17 @@ def _responsible(wait: Wait, hold: Hold) -> Agent:
 
 
 def of_loop(loop: Any) -> list[Agent]:
-    """Return the agents of a loop's tasks that are not done."""
-    return [agent_of(task) for task in all_tasks(loop)]
+    """Return the agents of a loop's tasks that are not done, in an order that does not change from look to look."""
+    found = all_tasks(loop)
+    unknown = [task for task in found if not hasattr(task, _ATTRIBUTE)]
+    for task in sorted(unknown, key=_by_name):
+        agent_of(task)
+    return sorted((agent_of(task) for task in found), key=lambda agent: agent.serial)
+
+
+def _by_name(task: Any) -> tuple[int, str]:
+    name: str = task.get_name()
+    return len(name), name
 
 
 agents.families.append(everyone)

@@ -144,7 +144,8 @@ def _still_there(agent: Agent) -> bool:
 
 def _look_again(oldest: SortedKeyList) -> bool:
     """Bring the list of waits up to date and look at the old ones again; says whether a deadlock was found."""
-    current = {wait.serial: wait for wait in map(innermost, agents.living()) if wait is not None}
+    waiting = agents.living() + [task for task in agents.others() if task.waits]
+    current = {wait.serial: wait for wait in map(innermost, waiting) if wait is not None}
     for wait in [wait for wait in oldest if wait.serial not in current]:
         oldest.discard(wait)
     for wait in current.values():

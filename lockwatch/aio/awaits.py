@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 from lockwatch._core import agents, tasks
 from lockwatch._core.tasks import agent_of
 from lockwatch._core.waits import ALL, ANY, FREE, NOBODY, OPEN, Blockers
-from lockwatch.aio.chain import callbacks_of, frames_of, variable
+from lockwatch.aio.chain import callbacks_of, frames_of, name_in, variable
 from lockwatch.locks import things
 from lockwatch.locks.things import future_blockers
 
@@ -58,25 +58,35 @@ class Awaited:
     """What a task waits for, as a resource.
 
     Attributes:
-        kind: "Task", "gather", "Event", ...
-        name: What it is called, if it has a name.
+        kind: "end of task", "gather", "asyncio.Event", ...
         lock_class: Where it was made, or the kind, if nothing is known of that.
         future: The future that the task awaits.
         subject: The object itself: tells one event from another.
     """
 
-    __slots__ = ("_created", "future", "kind", "lock_class", "name", "subject")
+    __slots__ = ("_created", "_name", "_waiter", "future", "kind", "lock_class", "subject")
 
     def __init__(self, kind: str, future: Any, subject: Any = None, name: str | None = None) -> None:
         self.kind = kind
         self.future = future
         self.subject = future if subject is None else subject
-        origin = getattr(
-            subject, "_lockwatch", None
-        )  # where it was made, if it was noted: `lockwatch.aio.origin`
-        self.name: str | None = getattr(origin, "name", name)
+        origin = getattr(subject, "_lockwatch", None)  # where it was made, if noted: `lockwatch.aio.origin`
         self.lock_class: str = getattr(origin, "lock_class", kind)
         self._created: tuple[CodeType, int] | None = getattr(origin, "_created", None)
+        self._name: str | None = getattr(origin, "name", name)
+        self._waiter: Agent | None = None
+
+    def awaited_by(self, task: Any) -> Awaited:
+        """Note the task whose variables may have a name for the subject."""
+        self._waiter = agent_of(task)
+        return self
+
+    @property
+    def name(self) -> str | None:
+        """What it is called: by itself, or by the variable or attribute that the waiting coroutine has it in."""
+        if self._name is None and self._waiter is not None and self.kind.startswith(("asyncio.", "Future")):
+            self._name = name_in(self._waiter.coroutine_frames(), self.subject)
+        return self._name
 
     def blockers(self, _wait: Wait, /) -> Blockers:
         """Say who could complete the future, unless that has happened."""
@@ -192,7 +202,7 @@ def resource_of(task: Any, future: Any) -> Resource:
                 found = build(frame, future)
             except (AttributeError, KeyError, TypeError):  # a version that keeps it elsewhere
                 pass
-    return found or Awaited("Future", future)
+    return (found or Awaited("Future", future)).awaited_by(task)
 
 
 def _by_callbacks(future: Any) -> Awaited | None:

@@ -10,6 +10,8 @@ circle of tasks is certain only if nobody is about to do that. What counts as a 
 
 What does not count: Ctrl-C, a client that hangs up, and what is only reachable through other modules' globals.
 
+With a loop that does not show its timers (uvloop) nothing is certain: such a circle is told as a stall.
+
 Cost: proportional to the number of timers and tasks; asked only once a knot has been found.
 """
 
@@ -54,6 +56,8 @@ def may_end_otherwise(wait: TaskWait) -> bool:
     task, loop = agent.task_ref(), agent.loop_ref()
     if task is None or loop is None:
         return False
+    if not hasattr(loop, "_scheduled"):
+        return True  # uvloop's timers cannot be seen
     concerned = _waiting_for(task)
     if _timer_has_one_of(concerned):
         return True
@@ -94,6 +98,8 @@ def _timer_has_one_of(concerned: dict[int, Any]) -> bool:
             callback, arguments = getattr(handle, "_callback", None), getattr(handle, "_args", None)
             if handle._cancelled or callback is None:
                 continue
+            if isinstance(getattr(callback, "__self__", None), tasks.TaskWait):
+                continue  # our own timer, which looks again at a wait
             if _leads_to(concerned, [*referred(callback), *(arguments or ())]):
                 return True
     return False

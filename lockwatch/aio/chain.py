@@ -99,3 +99,29 @@ def referred(callback: Any) -> Iterator[Any]:
                 yield content
                 if isinstance(content, MethodType | functools.partial):
                     work.append(content)
+
+
+def name_in(frames: list[FrameType], thing: object) -> str | None:
+    """Return what the innermost coroutine of the program calls a thing: ``ready``, ``Kitchen.ready``; or None."""
+    for frame in reversed(frames):
+        if str(frame.f_globals.get("__name__")).startswith(("asyncio.", "lockwatch.")):
+            continue
+        variables = frame.f_locals
+        for name, value in variables.items():
+            if value is thing:
+                return name
+        for name, value in variables.items():
+            for attribute, content in _attributes(value).items():
+                if content is thing:
+                    return f"{type(value).__name__ if name == 'self' else name}.{attribute}"
+        return next((name for name, value in list(frame.f_globals.items()) if value is thing), None)
+    return None
+
+
+def _attributes(thing: object) -> dict[str, object]:
+    """Return an object's own attributes, without calling any code of its class."""
+    try:
+        found: dict[str, object] = object.__getattribute__(thing, "__dict__")
+        return found.copy()
+    except (AttributeError, TypeError):
+        return {}

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from tests.conftest import RunPython
 
 HERE = Path(__file__).parent
+NEEDS = {"connection_pool": "sqlalchemy", "aiohttp_server": "aiohttp"}
 
 
-@pytest.mark.parametrize("name", ["wsgi_server", "connection_pool", "queue_logging"])
+@pytest.mark.parametrize("name", ["wsgi_server", "connection_pool", "queue_logging", "aiohttp_server"])
 def test_same_output_and_no_finding(
     run_python: RunPython, record_property: Callable[[str, object], None], name: str
 ) -> None:
     """A program prints the same with lockwatch as without, exits as well, and nothing is found."""
-    if name == "connection_pool" and importlib.util.find_spec("sqlalchemy") is None:
-        pytest.skip("SQLAlchemy is not installed")
+    needed = NEEDS.get(name)
+    if needed is not None and importlib.util.find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed")
     program = HERE / f"{name}.py"
     began = time.monotonic()
     without = run_python(program, timeout=15)
