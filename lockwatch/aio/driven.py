@@ -44,14 +44,15 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
     Raises:
         DeadlockError: Waiting would never end, and this task is the victim.
     """
-    hold = new_hold(record, caller, code, lasti, how)
+    me = tasks.current()
+    hold = new_hold(record, me, caller, code, lasti, how)
     steps = stock.lock_acquire(lock)
     try:
         future = steps.send(None)
     except StopIteration as done:
         record.took(hold)
         return done.value
-    wait = new_wait(record, future, hold)
+    wait = new_wait(record, me, future, hold)
     record._queue.append(wait)  # type: ignore[arg-type]
     record.watch_owner()
     try:

@@ -36,7 +36,7 @@ from collections import deque
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import blocking, settings
+from lockwatch._core import blocking, settings, tasks
 from lockwatch._core.holds import AGENT
 from lockwatch._core.waits import GRANTED, INTERRUPTED, VERDICT
 from lockwatch.aio.record import ACQUIRES, Record, new_hold, new_wait, watch_end
@@ -56,7 +56,8 @@ def may_take(lock: Any, record: Record) -> bool:
 
 async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, lasti: int, how: bool) -> bool:
     """Take a lock, waiting for it if need be. Arguments, result and errors as of `lockwatch.aio.driven.acquire`."""
-    hold = new_hold(record, caller, code, lasti, how)
+    me = tasks.current()
+    hold = new_hold(record, me, caller, code, lasti, how)
     if may_take(lock, record):
         lock._locked = True
         record.took(hold)
@@ -64,7 +65,7 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
     future = lock._get_loop().create_future()
     if lock._waiters is None:
         lock._waiters = deque()
-    wait = new_wait(record, future, hold)
+    wait = new_wait(record, me, future, hold)
     record._queue.append(wait)  # type: ignore[arg-type]
     lock._waiters.append(future)
     record.watch_owner()
@@ -73,7 +74,8 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
         blocking.raise_if_victim(wait)
         while True:
             await wait.future
-            blocking.raise_if_victim(wait)
+            if wait.slot:
+                blocking.raise_if_victim(wait)
             if record.hold is wait.hold or not lock._locked:
                 break
             if not record._starving and _starves(wait):

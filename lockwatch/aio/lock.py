@@ -163,8 +163,10 @@ class Lock(Uncopied, asyncio.Lock):
     ) -> Awaitable[None]:
         record = self._lockwatch
         hold = record.hold
-        if hold is None or record._queue:
-            self.release()
+        if record._queue or hold is None:
+            if not self._locked:
+                self._refuse_release()
+            self._way.release(self, record)
             return READY  # type: ignore[no-any-return]
         record.hold = None
         del hold[0].holds[record._key]

@@ -69,7 +69,20 @@ class LockWait(tasks.TaskWait):
         """Put the wait into the graph and look for deadlocks; the verdict says what was found."""
         if self.agent.kind == "task":  # else somebody runs the coroutine by hand, and does as they like
             publish(self)
-            self.look()
+            if self.hold is None or not self._owner_may_run():
+                self.look()
+
+    def _owner_may_run(self) -> bool:
+        """Whether the lock's owner is about to run: what a search would find first, for a fraction of its cost."""
+        hold = self.resource.hold  # type: ignore[attr-defined]
+        owner = None if hold is None else hold[AGENT]
+        if owner is None or owner.kind != "task" or owner.waits:
+            return False
+        task = owner.task_ref()
+        if task is None or task.done() or owner.loop_ref() is not self.agent.loop_ref():  # type: ignore[attr-defined]
+            return False
+        future = task._fut_waiter
+        return future is None or bool(future.done())
 
     def look(self) -> None:
         """Look for deadlocks, and again when a grace runs out."""
@@ -259,9 +272,8 @@ class OwnedRecord(Record):
 _ANYBODY = Blockers(OPEN)
 
 
-def new_hold(record: Record, caller: Agent, code: CodeType, lasti: int, how: bool) -> Hold:
-    """Make the hold with which the running task, or who called ``acquire()`` for it, is to own a lock."""
-    agent = tasks.current()
+def new_hold(record: Record, agent: Agent, caller: Agent, code: CodeType, lasti: int, how: bool) -> Hold:
+    """Make the hold with which the running ``agent``, or who called ``acquire()`` for it, is to own a lock."""
     if agent is not caller and agent.kind == "task":
         task = agent.task_ref()  # type: ignore[attr-defined]
         if getattr(task.get_coro(), "cr_code", None) in ACQUIRES:
@@ -269,9 +281,9 @@ def new_hold(record: Record, caller: Agent, code: CodeType, lasti: int, how: boo
     return agent, record._ref, code, lasti, monotonic_ns(), how
 
 
-def new_wait(record: Record, future: Any, hold: Hold) -> LockWait:
-    """Make the wait of the running task."""
-    wait = LockWait(tasks.current(), record, future, hold[CODE], hold[LASTI], hold)
+def new_wait(record: Record, agent: Agent, future: Any, hold: Hold) -> LockWait:
+    """Make the wait of the running ``agent``."""
+    wait = LockWait(agent, record, future, hold[CODE], hold[LASTI], hold)
     wait.since_ns = hold[SINCE]
     return wait
 

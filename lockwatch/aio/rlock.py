@@ -116,7 +116,7 @@ class RLock(Lock):
 async def _acquire(lock: RLock, caller: Agent, code: CodeType, lasti: int, how: bool) -> Any:
     record = lock._lockwatch
     hold = record.hold
-    me = new_hold(record, caller, code, lasti, how)[AGENT]
+    me = new_hold(record, tasks.current(), caller, code, lasti, how)[AGENT]
     if hold is not None and hold[AGENT] is me:
         record.count += 1
         return True

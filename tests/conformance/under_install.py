@@ -88,25 +88,6 @@ EXPECTED: dict[str, str] = {
     )
 }
 """Test id -> why it cannot end under install() as it does without."""
-EXPECTED |= {
-    f"test.test_asyncio.test_tasks.{name}": "the test closes its loop with tasks pending: that is the leak that is found"
-    for name in (
-        "CoroutineGatherTests.test_one_exception",
-        *(
-            f"{kind}.test_baseexception_during_cancel"
-            for kind in (
-                "CTaskSubclass_PyFuture_Tests",
-                "CTask_CFuture_SubclassTests",
-                "CTask_CFuture_Tests",
-                "CTask_PyFuture_Tests",
-                "PyTask_CFutureSubclass_Tests",
-                "PyTask_CFuture_Tests",
-                "PyTask_PyFuture_SubclassTests",
-                "PyTask_PyFuture_Tests",
-            )
-        ),
-    )
-}
 if sys.version_info < (3, 13):
     EXPECTED["test.test_threading.ThreadTests.test_disallow_instantiation"] = (
         "threading.Lock is a function there, and its result's type makes no locks; ours is a class, as in 3.13"
