@@ -47,13 +47,15 @@ class Parker:
 class Agent:
     """The simulated thread as an owner and waiter."""
 
-    __slots__ = ("daemon", "ended", "holds", "main", "name", "waits", "weight")
+    __slots__ = ("daemon", "ended", "holds", "ident", "kind", "main", "name", "waits", "weight")
 
     def __init__(self, name: str, *, main: bool) -> None:
         self.name = name
         self.main = main
         self.ended = self.daemon = False
         self.weight = 0
+        self.ident = -1  # no stack of a real thread is looked at
+        self.kind = "thread"
         self.holds: dict[int, Any] = {}
         self.waits: list[Any] = []
 
