@@ -221,7 +221,15 @@ def wait_value(wait: Wait, now_ns: int, label: Callable[[Any], str] = resource_l
         age=max(0, now_ns - wait.since_ns) / 1e9,
         timeout=None if wait.deadline_ns is None else (wait.deadline_ns - wait.since_ns) / 1e9,
         mode=wait.mode,
+        users=_users(wait),
     )
+
+
+def _users(wait: Wait) -> tuple[str, ...]:
+    """Name those who have been on the other side of a queue so far."""
+    users = getattr(wait.resource, "users", None)
+    known: tuple[Agent, ...] = () if users is None else users(wait)
+    return tuple(f"{agent_label(agent)}{' (gone)' if agent.ended else ''}" for agent in known)
 
 
 def place(wait: Wait) -> findings.Site | None:

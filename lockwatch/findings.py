@@ -16,12 +16,11 @@ made.
 Cost: proportional to what a finding holds; bounded by ``stack_depth`` for each party.
 """
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lockwatch import _reading as reading
 from lockwatch._labels import agent_label, fingerprint, resource_label, shorten_path
+from lockwatch._values import CPU_STATES, Cpu, Frame, Site, _Value, one_of, site_or_none
 
 __all__ = [
     "CAUSES",
@@ -56,110 +55,11 @@ CAUSES = ("cycle", "self", "orphan", "starved", "asleep")
 LEVELS = ("error", "warning", "note")
 """How grave a finding is, gravest first."""
 
-CPU_STATES = ("working", "sleeping", "blocked in a system call", "unknown")
-"""What the operating system says that a thread is doing."""
-
 HOWS = ("with", "acquire")
 """How a lock was taken: by a ``with`` statement or by a bare ``acquire()``."""
 
 
 # --- values --------------------------------------------------------------------------------------------
-
-
-class _Value:
-    """What all values share: their JSON form, which is their fields."""
-
-    __slots__ = ()
-
-    def to_json(self) -> dict[str, object]:
-        """Return the JSON form: a dict of dicts, lists, text, numbers, booleans and None."""
-        fields: tuple[str, ...] = self.__slots__
-        return {name: _plain(getattr(self, name)) for name in fields}
-
-
-@dataclass(frozen=True, slots=True)
-class Site(_Value):
-    """One place in the source.
-
-    Attributes:
-        file: path as the code object has it, usually absolute.
-        line: line number, from 1.
-        function: name of the function, ``<module>`` at module level.
-    """
-
-    file: str
-    line: int
-    function: str
-
-    def __str__(self) -> str:
-        return self.show()
-
-    def show(self, cwd: str | None = None) -> str:
-        """Return ``"kafka/coordinator.py:912 in _heartbeat"``.
-
-        Args:
-            cwd: directory below which the path is shown relative to it; the current one when None.
-        """
-        return f"{shorten_path(self.file, cwd)}:{self.line} in {self.function}"
-
-    @classmethod
-    def from_json(cls, data: object) -> "Site":
-        """Read the JSON form. Raises ValueError that names what is wrong."""
-        obj = reading.mapping(data, "a site")
-        file, function = reading.text(obj, "file"), reading.text(obj, "function", "?")
-        return cls(file, reading.integer(obj, "line"), function)
-
-
-@dataclass(frozen=True, slots=True)
-class Frame(_Value):
-    """One entry of a stack.
-
-    Attributes:
-        file: path as the code object has it.
-        line: line number, from 1.
-        function: name of the function.
-        source: the line's text, or None where it is not known.
-    """
-
-    file: str
-    line: int
-    function: str
-    source: str | None = None
-
-    @classmethod
-    def from_json(cls, data: object) -> "Frame":
-        """Read the JSON form. Raises ValueError that names what is wrong."""
-        obj = reading.mapping(data, "a stack frame")
-        file, function = reading.text(obj, "file"), reading.text(obj, "function", "?")
-        return cls(file, reading.integer(obj, "line"), function, reading.text_or_none(obj, "source"))
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu(_Value):
-    """What the operating system says about a thread.
-
-    Attributes:
-        user: seconds of CPU used in the program.
-        system: seconds of CPU used in the system.
-        state: one of CPU_STATES; it tells a party that works from one that sleeps.
-    """
-
-    user: float
-    system: float
-    state: str = "unknown"
-
-    def __post_init__(self) -> None:
-        _one_of("state", self.state, CPU_STATES)
-
-    @classmethod
-    def from_json(cls, data: object) -> "Cpu":
-        """Read the JSON form. Raises ValueError that names what is wrong."""
-        obj = reading.mapping(data, "CPU use")
-        return cls(
-            reading.number_or_none(obj, "user") or 0.0,
-            reading.number_or_none(obj, "system") or 0.0,
-            reading.text(obj, "state", "unknown"),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +87,7 @@ class Hold(_Value):
     how: str = "acquire"
 
     def __post_init__(self) -> None:
-        _one_of("how", self.how, HOWS)
+        one_of("how", self.how, HOWS)
 
     @classmethod
     def from_json(cls, data: object) -> "Hold":
@@ -197,8 +97,8 @@ class Hold(_Value):
             resource=reading.text(obj, "resource"),
             kind=reading.text(obj, "kind"),
             name=reading.text_or_none(obj, "name"),
-            created=_site_or_none(obj, "created"),
-            taken=_site_or_none(obj, "taken"),
+            created=site_or_none(obj, "created"),
+            taken=site_or_none(obj, "taken"),
             age=reading.number_or_none(obj, "age"),
             count=reading.integer(obj, "count", 1),
             how=reading.text(obj, "how", "acquire"),
@@ -218,6 +118,8 @@ class WaitsFor(_Value):
         age: seconds since then.
         timeout: seconds after which the wait ends by itself, None for never.
         mode: lock mode that is wanted, ``"exclusive"`` for an ordinary lock.
+        users: who has been on the other side of a queue so far: its producers for who takes something out, else its
+            consumers; ``"Thread 'feed' (gone)"``. The last few.
     """
 
     resource: str
@@ -228,6 +130,7 @@ class WaitsFor(_Value):
     age: float = 0.0
     timeout: float | None = None
     mode: str = "exclusive"
+    users: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: object) -> "WaitsFor":
@@ -237,11 +140,12 @@ class WaitsFor(_Value):
             resource=reading.text(obj, "resource"),
             kind=reading.text(obj, "kind"),
             name=reading.text_or_none(obj, "name"),
-            created=_site_or_none(obj, "created"),
-            where=_site_or_none(obj, "where"),
+            created=site_or_none(obj, "created"),
+            where=site_or_none(obj, "where"),
             age=reading.number_or_none(obj, "age") or 0.0,
             timeout=reading.number_or_none(obj, "timeout"),
             mode=reading.text(obj, "mode", "exclusive"),
+            users=tuple(reading.text({"users": item}, "users") for item in reading.items(obj, "users")),
         )
 
 
@@ -335,10 +239,10 @@ class Finding(_Value):
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("kind", self.kind, KINDS)
-        _one_of("level", self.level, LEVELS)
+        one_of("kind", self.kind, KINDS)
+        one_of("level", self.level, LEVELS)
         if self.cause is not None:
-            _one_of("cause", self.cause, CAUSES)
+            one_of("cause", self.cause, CAUSES)
 
     @classmethod
     def from_json(cls, data: object) -> "Finding":
@@ -377,23 +281,3 @@ def check_schema(schema: object) -> None:
     """Raise ValueError unless a document of this schema can be read."""
     if schema != SCHEMA or isinstance(schema, bool):
         raise ValueError(f"this is a report of schema {schema!r}; this version of lockwatch reads {SCHEMA}")
-
-
-def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{what} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, _Value):
-        return value.to_json()
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON has no infinity and no NaN
-    return value
-
-
-def _site_or_none(obj: Mapping[str, object], key: str) -> Site | None:
-    value = obj.get(key)
-    return None if value is None else Site.from_json(value)

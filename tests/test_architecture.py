@@ -28,7 +28,18 @@ SOURCES = sorted(
 
 MAX_LINES = {"lockwatch": 400, "benchmarks": 400, "tests": 600}
 
-MIDDLE = {"_labels", "_reading", "advice", "config", "delivery", "diagnosis", "errors", "findings", "naming"}
+MIDDLE = {
+    "_labels",
+    "_reading",
+    "_values",
+    "advice",
+    "config",
+    "delivery",
+    "diagnosis",
+    "errors",
+    "findings",
+    "naming",
+}
 MIDDLE |= {"dump", "remarks", "tables", "weights"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_core": set(),

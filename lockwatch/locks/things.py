@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockwatch._core.waits import ALL, ANY, FREE, NOBODY, OPEN, Blockers
 from lockwatch.locks.machinery import is_machinery
+from lockwatch.locks.queueusers import CONSUMERS, PRODUCERS, users_of
 from lockwatch.locks.sight import GIVES_BACK, in_sight
 
 if TYPE_CHECKING:
@@ -115,6 +116,24 @@ class SemaphoreThing(Thing):
         return _ANYBODY
 
 
+class QueueThing(Thing):
+    """A queue: who takes something out waits for its producers, who puts in or joins for its consumers.
+
+    Attributes:
+        side: Whom it waits for (`lockwatch.locks.queueusers`).
+    """
+
+    __slots__ = ("side",)
+
+    def __init__(self, kind: str, subject: object, lock: object, side: str) -> None:
+        super().__init__(kind, subject, lock)
+        self.side = side
+
+    def users(self, wait: Wait) -> tuple[Agent, ...]:
+        """Name those who have been on the other side so far; for the report."""
+        return users_of(self.subject, self.side, wait.agent)
+
+
 class FutureThing(Thing):
     """A future of ``concurrent.futures``."""
 
@@ -189,7 +208,9 @@ def _may_be_cancelled(future: Any, workers: Any, idle: set[int]) -> bool:
     return any(in_sight(thing, idle, verbs=_CANCELS) for thing in things if thing is not None)
 
 
-def of_self(kind: str, make: type[Thing] = Thing, lock: str = "_cond._lock") -> Callable[[FrameType], Thing]:
+def of_self(
+    kind: str, make: Callable[[str, object, object], Thing] = Thing, lock: str = "_cond._lock"
+) -> Callable[[FrameType], Thing]:
     """Make a builder for methods whose ``self`` is the thing."""
     path = lock.split(".")
 
@@ -244,5 +265,9 @@ recognise(threading.Event.wait, of_self("Event"))
 recognise(threading.Semaphore.acquire, of_self("Semaphore", SemaphoreThing))
 recognise(threading.Barrier._wait, of_self("Barrier"))  # type: ignore[attr-defined]
 recognise(threading.Barrier._enter, of_self("Barrier"))  # type: ignore[attr-defined]
-for _method in (queue.Queue.get, queue.Queue.put, queue.Queue.join):
-    recognise(_method, of_self("Queue", lock="mutex"))
+for _method, _side in (
+    (queue.Queue.get, PRODUCERS),
+    (queue.Queue.put, CONSUMERS),
+    (queue.Queue.join, CONSUMERS),
+):
+    recognise(_method, of_self("Queue", partial(QueueThing, side=_side), lock="mutex"))

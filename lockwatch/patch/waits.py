@@ -17,7 +17,7 @@ import threading
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from lockwatch.locks import condition, importlock, joins, primitives
+from lockwatch.locks import condition, importlock, joins, primitives, queueusers
 from lockwatch.patch import classes, postimport
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def _targets() -> list[tuple[Any, str, Any]]:
     thread: Any = threading.Thread
     semaphore: Any = threading.Semaphore
     bounded: Any = threading.BoundedSemaphore
+    fifo: Any = queue.Queue
     return [
         (threading.Condition, "wait", wraps(threading.Condition.wait)(condition.wait)),
         (threading.Event, "wait", primitives.watched_event_wait(threading.Event.wait)),
@@ -61,6 +62,8 @@ def _targets() -> list[tuple[Any, str, Any]]:
         (semaphore, "release", primitives.watched_release(semaphore.release)),
         (bounded, "release", primitives.watched_release(bounded.release)),
         (queue, "SimpleQueue", classes.SimpleQueue),
+        (fifo, "put", queueusers.watched_put(fifo.put)),
+        (fifo, "get", queueusers.watched_get(fifo.get)),
     ]
 
 

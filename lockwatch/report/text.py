@@ -159,6 +159,8 @@ def party_lines(party: Party, kind: str, color: bool, cwd: str | None, max_frame
     hidden = len(party.holds) - MAX_HOLDS
     if hidden > 0:
         table.insert(MAX_HOLDS, f"    ... {hidden:,} more")
+    if party.waits_for is not None and party.waits_for.users:
+        table.append(f"    used by   {', '.join(map(_printable, party.waits_for.users))}")
     lines += table
 
     if party.stack and max_frames > 0:

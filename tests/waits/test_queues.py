@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.waits.conftest import Watched
+    from tests.waits.conftest import Outcome, Watched
 
 OPERATIONS = {
     "get": ("jobs = queue.{kind}()", "jobs.get()", "jobs.put(1)"),
@@ -268,3 +268,63 @@ def test_an_item_for_each_victim(watched: Watched) -> None:
     )
     assert [one.victim for one in outcome.deadlocks] == ["first"]
     assert outcome.said == ["['from the victim']", "first: DeadlockError at first", "second: went on"]
+
+
+def _users(outcome: Outcome) -> dict[str, list[str]]:
+    (found,) = (one for one in outcome.findings if one["kind"] == "deadlock")
+    return {party["name"]: party["waits_for"]["users"] for party in found["parties"]}
+
+
+def test_the_producer_that_is_gone_is_named(watched: Watched) -> None:
+    """Who waits for an item is told who has put items in so far, and that it has ended."""
+    outcome = watched(
+        """
+        from scene import *
+        items = queue.Queue()
+        feed = threading.Thread(target=items.put, args=(1,), name="feed")
+        feed.start()
+        feed.join()
+        items.get()
+        attempt(items.get)
+        """
+    )
+    assert _users(outcome) == {"MainThread": ["Thread 'feed' (gone)"]}
+    assert "used by   Thread 'feed' (gone)" in outcome.stderr or not outcome.stderr
+
+
+@pytest.mark.parametrize("call", ["put(1)", "join()"])
+def test_consumers_are_named_to_who_waits_for_room_or_for_the_last_task(watched: Watched, call: str) -> None:
+    """A full queue, and ``join()``: those who have taken items out are named; at most eight, the last ones."""
+    outcome = watched(
+        f"""
+        from scene import *
+        items = queue.Queue(1)
+        for number in range(10):
+            items.put(number)
+            thread = threading.Thread(target=items.get, name=f"eat {{number}}")
+            thread.start()
+            thread.join()
+        items.put(1)
+        attempt(lambda: items.{call})
+        """
+    )
+    assert _users(outcome) == {"MainThread": [f"Thread 'eat {number}' (gone)" for number in range(2, 10)]}
+
+
+def test_the_users_of_a_queue_are_not_kept_alive(watched: Watched) -> None:
+    """A queue remembers names, not threads."""
+    outcome = watched(
+        """
+        from scene import *
+        import gc, weakref
+        items = queue.Queue()
+        thread = threading.Thread(target=items.put, args=(1,))
+        thread.start()
+        thread.join()
+        gone = weakref.ref(thread)
+        del thread
+        until(lambda: gc.collect() >= 0 and gone() is None)
+        say("gone")
+        """
+    )
+    assert outcome.said == ["gone"]
