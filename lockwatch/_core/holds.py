@@ -33,6 +33,12 @@ PARKER = 6
 """Only in holds that came out of the slow path: the parker of the waiter that got the lock."""
 
 
+class NoLaterThan(int):
+    """A ``SINCE`` of the C twin, which takes no time: the lock was taken no later; this is when it was looked at."""
+
+    __slots__ = ()
+
+
 def is_waiters(hold: Hold | None, parker: object) -> bool:
     """Whether ``hold`` is the one that the waiter with this parker got (its tuple may have been renewed since)."""
     return hold is not None and len(hold) > PARKER and hold[PARKER] is parker

@@ -9,12 +9,11 @@ comparison per `release`.
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 from lockwatch._core import hooks
-from lockwatch._core.fastpath import PlainMutex
+from lockwatch._core.fastpath import PlainMutex, specialised
 from lockwatch._core.holds import AGENT, HOW
 from lockwatch._core.mutex import OWNED
 from lockwatch._core.waits import ALL, NOBODY, OPEN, Blockers
@@ -32,6 +31,7 @@ _signal_classes: dict[tuple[int, int], CodeType] = {}
 """Lock classes that are signals, by the creation site: (id of the code object, instruction) -> the code object."""
 
 
+@specialised
 class Lock(PlainMutex, WatchedLock):
     """A mutual exclusion lock that tells deadlocks, with all of ``threading.Lock``'s contract.
 
@@ -49,21 +49,6 @@ class Lock(PlainMutex, WatchedLock):
 
     kind = "Lock"
 
-    def __init__(self, *, name: str | None = None) -> None:
-        super().__init__()
-        self._made(1, name)
-
-    acquire_lock = PlainMutex.acquire
-    release_lock = PlainMutex.release
-    locked_lock = PlainMutex.locked
-
-    def try_acquire(self) -> bool:
-        """Take the lock if that needs no waiting; never overtakes waiters in starvation mode.
-
-        Returns whether it was taken.
-        """
-        return self._acquire_with(False, -1, sys._getframe(1))
-
     def blockers(self, wait: Wait, /) -> Blockers:
         """Say who could end ``wait``: the owner; anybody, if the lock is known to be a signal.
 
@@ -78,10 +63,6 @@ class Lock(PlainMutex, WatchedLock):
         if wait.hope and not hold[HOW] and not _by_with(wait):
             return Blockers(ALL, (owner,), hold, partial(in_sight, self))
         return Blockers(ALL, (owner,), hold)
-
-    def _is_owned(self) -> bool:
-        """Return whether the lock is locked, for Condition: it would find out by a costly ``acquire(False)``."""
-        return OWNED in self._state
 
     def _class_key(self) -> tuple[int, int]:
         code, lasti = self._created  # type: ignore[misc]
