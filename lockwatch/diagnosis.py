@@ -24,7 +24,7 @@ from lockwatch import advice, config, findings
 from lockwatch._core import agents
 from lockwatch._core.agents import Agent
 from lockwatch._core.frames import current_frames
-from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, SINCE, Hold
+from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, SINCE, Hold, NoLaterThan
 from lockwatch._core.knots import Edge, Knot
 from lockwatch._core.waits import Wait, innermost
 from lockwatch.naming import line_of, site
@@ -188,6 +188,7 @@ def hold_value(hold: Hold, now_ns: int, label: Callable[[Any], str] = resource_l
         age=max(0, now_ns - hold[SINCE]) / 1e9,
         count=max(1, lock._level()),
         how="with" if hold[HOW] else "acquire",
+        at_least=isinstance(hold[SINCE], NoLaterThan),
     )
 
 

@@ -40,8 +40,9 @@ Invariants, beside F1 to F3 of twin.py and M1 to M8 of mutex.py
 Fork: the child resets the guards, as a thread that is gone may have been within one. The list is an array, and
 whole at every instruction.
 
-Cost: no time is taken on the fast path; a hold says when it was first looked at (`NoLaterThan`), which is no later
-than its agent's own wait. The call site is stored only if it is not the one that is there already, so a used lock
+Cost: the clock costs as much as the rest, so it is looked at for each acquire only while the thread makes few of them
+(one in 4 us), else for one of up to 64. A hold without a time says when it was first looked at (`NoLaterThan`), which
+is no later than its agent's own wait. The call site is stored only if it is not the one that is there already, so a used lock
 keeps the code object of its last user alive. Interpreter: the main one only; a subinterpreter is refused, and uses
 the twin.
 
@@ -83,6 +84,7 @@ static inline int take(Mutex *m, Record *me, const Site *site, int with)
     }
     m->lasti = site->lasti;
     m->with = (char)with;
+    m->since = UNLIKELY(--me->credit < 0) ? look_at_clock(me) : 0;
     if (UNLIKELY(m->code != site->code)) {
         old = m->code;
         m->code = Py_NewRef(site->code);

@@ -11,6 +11,8 @@ typedef struct record {
     uint8_t guard;
     uint8_t foreign;     /* stands for agents that keep their own table: not listed */
     int count, room;     /* of list */
+    int credit, stride;  /* acquires until the clock is looked at next; between the last look and then */
+    long long looked;    /* at the clock, when */
     struct mutex **list; /* the locks held, in the order taken */
     PyObject *agent;     /* strong; NULL before the thread's first lock and after its end (C7) */
     struct record *next_free, *next;
@@ -34,6 +36,7 @@ typedef struct mutex {
     PyObject *queue;   /* list, made for the first waiter, never replaced */
     PyObject *weakrefs;
     long long acquisitions;
+    long long since;   /* when it was taken, on the monotonic clock; 0 if nobody looked */
 } Mutex;
 
 typedef struct {
@@ -247,17 +250,35 @@ static inline Record *find_record(PyThreadState *state)
 
 /* ---- holds ------------------------------------------------------------------------------------------------------ */
 
-static PyObject *now_ns(void)
+#define COLD_NS 4096 /* a hundred times what the clock costs */
+#define LONGEST_STRIDE 64
+
+static long long read_clock(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now); /* as time.monotonic_ns() */
-    return PyLong_FromLongLong((long long)now.tv_sec * 1000000000 + now.tv_nsec);
+    return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static PyObject *now_ns(void) { return PyLong_FromLongLong(read_clock()); }
+
+/* The time, for one acquire, and when to look next: at each while they are rare, else at one of many. */
+static Py_NO_INLINE long long look_at_clock(Record *r)
+{
+    long long now = read_clock();
+    if (now - r->looked >= (long long)r->stride * COLD_NS)
+        r->stride = 1;
+    else if (r->stride < LONGEST_STRIDE)
+        r->stride *= 2;
+    r->looked = now;
+    r->credit = r->stride - 1;
+    return now;
 }
 
 /* The owner's hold as a new reference; NULL without an exception if the lock is free. */
 static PyObject *current_hold(Mutex *m)
 {
-    PyObject *made = NULL, *hold = NULL;
+    PyObject *made = NULL, *hold = NULL, *spare = NULL;
     FENCE(); /* C5 */
     for (;;) {
         Record *r = OWNER(m);
@@ -273,6 +294,12 @@ static PyObject *current_hold(Mutex *m)
             if (hold == NULL && made != NULL && r->agent != NULL) {
                 PyObject *lasti = PyLong_FromLong(m->lasti);
                 if (lasti != NULL) {
+                    PyObject *since = m->since ? PyLong_FromLongLong(m->since) : NULL;
+                    if (since != NULL) {
+                        spare = PyTuple_GET_ITEM(made, 4);
+                        PyTuple_SET_ITEM(made, 4, since);
+                    } else
+                        PyErr_Clear();
                     PyTuple_SET_ITEM(made, 0, Py_NewRef(r->agent));
                     PyTuple_SET_ITEM(made, 2, Py_NewRef(m->code));
                     PyTuple_SET_ITEM(made, 3, lasti);
@@ -306,6 +333,7 @@ static PyObject *current_hold(Mutex *m)
         PyTuple_SET_ITEM(made, 4, since);
     }
     Py_XDECREF(made);
+    Py_XDECREF(spare);
     return hold;
 }
 

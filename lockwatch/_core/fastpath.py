@@ -4,8 +4,9 @@ The twins behave the same: `lockwatch._core.twin` is the reference, ``_fastpath.
 it was built (a C compiler was there when lockwatch was installed), unless ``LOCKWATCH_PURE=1`` is set, and if it
 finds the call sites that ``sys._getframe()`` finds. Both use the slow path of `lockwatch._core.mutex`.
 
-What differs, apart from the cost: the C twin takes no time when a lock is taken. A hold of its says since when it has
-been looked at (`lockwatch._core.holds.NoLaterThan`), which is no later than its agent's present wait began.
+What differs, apart from the cost: the C twin does not look at the clock each time while a thread takes locks in quick
+succession. A hold without a time says since when it has been looked at (`lockwatch._core.holds.NoLaterThan`), which is
+no later than its agent's present wait began.
 """
 
 from __future__ import annotations

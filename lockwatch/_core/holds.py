@@ -34,7 +34,7 @@ PARKER = 6
 
 
 class NoLaterThan(int):
-    """A ``SINCE`` of the C twin, which takes no time: the lock was taken no later; this is when it was looked at."""
+    """A ``SINCE`` of the C twin where it did not look at the clock: the lock was taken no later than this."""
 
     __slots__ = ()
 
