@@ -45,13 +45,17 @@ class RunPython(Protocol):
 
 
 def child_environment(changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
-    """A child interpreter's environment: ours, no settings of lockwatch, the package under test on its path.
+    """A child interpreter's environment: ours, of lockwatch's settings only the twin, the package under test on its path.
 
     Args:
         changes: variables to set; None as a value removes one.
 
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCKWATCH")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("LOCKWATCH") or name == "LOCKWATCH_PURE"  # the twin under test
+    }
     found = importlib.util.find_spec("lockwatch")
     if found is not None and found.origin is not None and Path(found.origin).is_relative_to(REPOSITORY):
         # The suite runs on the source tree: so must its children, wherever their sys.path[0] points.
