@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SUBJECT = "lockwatch.locks"
-TOPICS = ("uncontended", "contended", "fairness", "blockcheck", "waits", "memory", "importtime")
+TOPICS = ("uncontended", "contended", "fairness", "blockcheck", "waits", "memory", "importtime", "programs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -156,7 +156,9 @@ def test_a_hold_says_who_where_when_and_how(kind: Any) -> None:
     with lock:
         assert lock._state.get(OWNED)[HOW] is True
     assert lock.try_acquire()
-    assert before < lock._state.get(OWNED)[LASTI]
+    assert after < lock._state.get(OWNED)[LASTI]
+    lock.release()
+    del frame  # a cycle
 
 
 def test_holds_in_the_order_taken() -> None:
@@ -293,14 +295,14 @@ def test_use_leaves_nothing(kind: Any) -> None:
     tracemalloc.start()
     use(5)
     bytes_before = tracemalloc.get_traced_memory()[0]
-    use(300)
+    use(2000)
     gc.collect()
     left = tracemalloc.get_traced_memory()[0] - bytes_before
     tracemalloc.stop()
-    assert left < 8000
-    assert getattr(sys, "gettotalrefcount", int)() - total < 200
+    assert left < 16_000  # less than one object for each
+    assert getattr(sys, "gettotalrefcount", int)() - total < 1000
     for now, then in zip(counts(), before, strict=True):
-        assert now - then < 50 or now > 1 << 28  # immortal
+        assert now - then < 500 or now > 1 << 28  # immortal
 
 
 def test_callbacks_of_a_replaced_site(run_python: RunPython) -> None:
