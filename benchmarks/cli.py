@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SUBJECT = "lockwatch.locks"
-TOPICS = ("uncontended", "contended", "fairness", "blockcheck", "waits", "memory", "importtime", "aio")
+TOPICS = (
+    "uncontended",
+    "contended",
+    "fairness",
+    "blockcheck",
+    "waits",
+    "memory",
+    "importtime",
+    "aio",
+    "programs",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ A sample is the mean over as many turns as fill about 20 ms, in a loop whose own
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
@@ -12,6 +13,7 @@ from itertools import repeat
 from benchmarks.machine import old_engine
 from benchmarks.results import Budget
 from benchmarks.runner import Case, Factory, LockLike, Locks, Measure, Setup, fresh
+from lockwatch._core import fastpath
 
 TITLE = "Uncontended: one thread, nobody else wants the lock"
 NOTES = (
@@ -22,8 +24,8 @@ NOTES = (
     ),
     "RLock re-entry: the lock is held outside the loop; a turn takes it once more and lets it go.",
     (
-        "Budgets are those of the pure Python implementation, meant against the old `threading.Lock` (before "
-        "3.13.1)."
+        "Budgets are those of the implementation that ran; pure Python's are meant against the old "
+        "`threading.Lock` (before 3.13.1)."
     ),
 )
 ROUNDS = 15
@@ -34,8 +36,7 @@ Loop = Callable[..., None]
 
 def cases(setup: Setup) -> Sequence[Case]:
     """One case per way to use a lock."""
-    with_budget = Budget("ratio", 4.0) if old_engine() else None
-    acquire_budget = Budget("ratio", 7.0) if old_engine() else None
+    with_budget, acquire_budget, rlock, nested, creation = _budgets()
     return [
         _case(setup, "lock_with", "Lock: `with lock: pass`", _with, lambda side: [side.Lock()], with_budget),
         _case(
@@ -46,25 +47,47 @@ def cases(setup: Setup) -> Sequence[Case]:
             lambda side: [side.Lock()],
             acquire_budget,
         ),
-        _case(setup, "rlock_with", "RLock: `with lock: pass`", _with, lambda side: [side.RLock()]),
+        _case(setup, "rlock_with", "RLock: `with lock: pass`", _with, lambda side: [side.RLock()], rlock),
         _case(
             setup,
             "rlock_acquire_release",
             "RLock: `acquire()`, `release()`",
             _acquire_release,
             lambda side: [side.RLock()],
+            rlock,
         ),
-        _case(setup, "rlock_reentry", "RLock: re-entry by `with`", _with, lambda side: [_held(side.RLock)]),
+        _case(
+            setup,
+            "rlock_reentry",
+            "RLock: re-entry by `with`",
+            _with,
+            lambda side: [_held(side.RLock)],
+            rlock,
+        ),
         _case(
             setup,
             "lock_nested",
             "Lock: two nested, `with a, b: pass`",
             _nested,
             lambda side: [side.Lock(), side.Lock()],
+            nested,
         ),
-        _case(setup, "lock_create", "Lock: creation", _create, lambda side: [side.Lock]),
-        _case(setup, "rlock_create", "RLock: creation", _create, lambda side: [side.RLock]),
+        _case(setup, "lock_create", "Lock: creation", _create, lambda side: [side.Lock], creation),
+        _case(setup, "rlock_create", "RLock: creation", _create, lambda side: [side.RLock], creation),
     ]
+
+
+def _budgets() -> tuple[Budget | None, ...]:
+    """Return the limits for `with` and acquire/release of Lock, for RLock, nested locks and creation."""
+    if fastpath.IMPLEMENTATION == "c":
+        new = sys.version_info >= (3, 14)
+        limits = {False: (0.8, 1.0, 0.9, 1.0, 4.0), True: (1.0, 1.0, 1.15, 1.2, 4.0)}[new]
+        if sys.version_info >= (3, 15):
+            limits = (1.15, 1.15, *limits[2:])
+        return tuple(Budget("ratio", limit) for limit in limits)
+    if old_engine():
+        return Budget("ratio", 4.0), Budget("ratio", 7.0), None, None, None
+    return (None,) * 5
 
 
 def _case(

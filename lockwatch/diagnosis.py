@@ -24,7 +24,7 @@ from lockwatch import advice, config, findings
 from lockwatch._core import agents
 from lockwatch._core.agents import Agent
 from lockwatch._core.frames import current_frames
-from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, Hold, taken_ns
+from lockwatch._core.holds import CODE, HOW, LASTI, LOCK, Hold, NoLaterThan, taken_ns
 from lockwatch._core.knots import Edge, Knot
 from lockwatch._core.waits import Wait, innermost
 from lockwatch.naming import line_of, site
@@ -197,15 +197,17 @@ def hold_value(hold: Hold, now_ns: int, label: Callable[[Any], str] = resource_l
     lock = hold[LOCK]()
     if lock is None:
         return None
+    taken = taken_ns(hold)
     return findings.Hold(
         resource=label(lock),
         kind=lock.kind,
         name=lock.name,
         created=created(lock),
         taken=site(hold[CODE], hold[LASTI]),
-        age=max(0, now_ns - taken_ns(hold)) / 1e9,
+        age=max(0, now_ns - taken) / 1e9,
         count=max(1, lock._level()),
         how="with" if hold[HOW] else "acquire",
+        at_least=isinstance(taken, NoLaterThan),
     )
 
 

@@ -73,6 +73,7 @@ class Hold(_Value):
         created: where it was made.
         taken: where the party took it.
         age: seconds since then.
+        at_least: whether ``age`` says only how long at least: nobody looked when the lock was taken (C fast path).
         count: how many times over it is held (re-entrant locks).
         how: one of HOWS.
     """
@@ -85,6 +86,7 @@ class Hold(_Value):
     age: float | None = None
     count: int = 1
     how: str = "acquire"
+    at_least: bool = False
 
     def __post_init__(self) -> None:
         one_of("how", self.how, HOWS)
@@ -102,6 +104,7 @@ class Hold(_Value):
             age=reading.number_or_none(obj, "age"),
             count=reading.integer(obj, "count", 1),
             how=reading.text(obj, "how", "acquire"),
+            at_least=reading.boolean(obj, "at_least", False),
         )
 
 

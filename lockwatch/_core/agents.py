@@ -93,7 +93,7 @@ class Agent:
         self.ended = False
         self.lost_in_fork = False
         self.weight = _weights.get(thread, 0) if thread is not None else 0
-        self.holds: dict[int, Hold] = {}
+        self.holds: dict[int, Hold] = make_holds()
         self.waits: list[Wait] = []
         self.joiners: list[Wait] = []
         self.thread_ref = None if thread is None else weakref.ref(thread)
@@ -152,6 +152,17 @@ on_end: list[Callable[[Agent], None]] = []
 on_dying: list[Callable[[Agent], None]] = []
 """Called with an agent that was found dying when it mattered."""
 
+
+def _nothing(_agent: Agent) -> None:
+    pass
+
+
+make_holds: Callable[[], dict[int, Hold]] = dict
+"""Makes the table of what an agent holds; the C fast path has one of its own."""
+
+end_holds: Callable[[Agent], None] = _nothing
+"""Called with an agent that has ended, before anyone else hears of it."""
+
 _weights: weakref.WeakKeyDictionary[threading.Thread, int] = weakref.WeakKeyDictionary()
 _local = ThreadLocal()
 _process = os.getpid()
@@ -176,6 +187,7 @@ class _Sentinel:
 def _ended(agent: Agent) -> None:
     dying[agent.serial] = agent
     agent.ended = True
+    end_holds(agent)
     if by_ident.get(agent.ident) is agent:
         by_ident.pop(agent.ident, None)
     if os.getpid() != _process:  # the threads that a fork left behind are cleared away in the child

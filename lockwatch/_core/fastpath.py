@@ -1,316 +1,120 @@
-"""The uncontended lock: one compare-and-swap, a few stores, and never a look at the wait-for graph.
+"""The uncontended lock, in C or in Python: this is the only module that chooses.
 
-This is the only module that chooses between the C twin and the Python one; today there is the Python one,
-below, which also is the reference for the behaviour of the other.
+The twins behave the same: `lockwatch._core.twin` is the reference, ``_fastpath.c`` the fast one. The one in C runs if
+it was built (a C compiler was there when lockwatch was installed), unless ``LOCKWATCH_PURE=1`` is set, and if it
+finds the call sites that ``sys._getframe()`` finds. Both use the slow path of `lockwatch._core.mutex`.
 
-Representation. ``_state`` is a dictionary that is empty while the lock is free and maps `OWNED` to the `hold
-<lockwatch._core.holds>` of its owner while it is not. Acquiring is ``_state.setdefault(OWNED, hold) is
-hold``: one C call, so it is a compare-and-swap with the GIL (no switch inside it: the key is a small int, no
-Python code runs) and without it (the dictionary's own critical section); and since the hold names owner,
-place and time, they are published in that very step. That matters for exceptions, too: if one arrives right
-after the call, the state says whether we own the lock, where the result of a ``lock.acquire(False)`` would be
-lost. Releasing is ``_state.pop(OWNED)``.
-
-Invariants (numbers are repeated in `lockwatch._core.mutex`):
-  F1  Whoever takes the hold out of ``_state`` then looks at ``_queue``, and wakes its head if there is one. A
-      waiter puts itself into ``_queue`` first and looks at ``_state`` then. So one of the two sees the other:
-      no lost wake-up.
-  F2  The owner's table of holds lists the lock by its number while the owner is in its critical section.
-  F3  An acquire that fails by an exception leaves the lock as it was; a release that is interrupted is
-      completed first. (What no Python code can guard is the first instruction of ``__exit__``, where a signal
-      handler may raise; the C twin can.)
-
-Cost: measured in ``benchmarks``; the parts are thread-local look-up, ``sys._getframe``, monotonic clock, one
-tuple, two dictionary stores. The two classes spell the same steps out twice, as each call would cost as much
-as the steps.
+What differs, apart from the cost: the C twin does not look at the clock each time while a thread takes locks in quick
+succession. A hold without a time says since when it has been looked at (`lockwatch._core.holds.NoLaterThan`), which is
+no later than its agent's present wait began.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from time import monotonic_ns
 
 from lockwatch._core import agents
-from lockwatch._core.agents import _local
-from lockwatch._core.mutex import OWNED, acquire_slow, may_keep, release_slow, wake_next
-from lockwatch._core.mutexbase import MutexBase
+from lockwatch._core.holds import NoLaterThan
+from lockwatch._core.mutex import acquire_slow, release_slow, wake_next
+from lockwatch._core.mutexbase import MutexMethods
 from lockwatch._core.timeouts import check_timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Any
+    from typing import Any, TypeVar
 
-_getframe = sys._getframe
-_THREADING = threading.__dict__
-_register = agents._register
+    from lockwatch._core.agents import Agent
 
-IMPLEMENTATION = "python"
-"""Which twin runs: "python" (or, once there is one, "c")."""
+    _Class = TypeVar("_Class", bound=type)
 
 
-class PlainMutex(MutexBase):
-    """A mutex that is not re-entrant and may be released by any agent, as ``threading.Lock``."""
-
-    __slots__ = ()
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock, waiting until it is free.
-
-        Args:
-            blocking: False to try once and not to wait.
-            timeout: How long to wait, in seconds; -1 for ever. Only together with ``blocking``.
-
-        Returns:
-            True if the lock was taken, False if not (``blocking=False``, or the time was up).
-
-        Raises:
-            DeadlockError: Waiting would never end, and this thread is the victim. A wait with a time-out
-                never raises it.
-            ValueError, OverflowError, TypeError: Bad arguments, as for ``threading.Lock.acquire``.
-        """
-        if timeout != -1 or blocking is not True:
-            return self._acquire_with(blocking, timeout, _getframe(1))
-        try:
-            me = _local.agent
-        except AttributeError:
-            me = _register()
-        frame = _getframe(1)
-        hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), False)
-        try:
-            if self._state.setdefault(OWNED, hold) is hold and (not self._queue or may_keep(self, hold)):
-                me.holds[self._key] = hold
-                self._acquisitions += 1
-                return True
-        except BaseException:
-            self._undo(hold)
-            raise
-        return acquire_slow(self, hold, None)
-
-    def __enter__(self) -> bool:
-        try:
-            me = _local.agent
-        except AttributeError:
-            me = _register()
-        frame = _getframe(1)
-        if frame.f_globals is _THREADING:
-            frame = frame.f_back or frame  # `with condition`: that line, not Condition.__enter__
-        hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), True)
-        try:
-            if self._state.setdefault(OWNED, hold) is hold and (not self._queue or may_keep(self, hold)):
-                me.holds[self._key] = hold
-                self._acquisitions += 1
-                return True
-        except BaseException:
-            self._undo(hold)
-            raise
-        return acquire_slow(self, hold, None)
-
-    def _acquire_with(self, blocking: Any, timeout: Any, frame: Any) -> bool:
-        """Take the lock with arguments: try it once, or until a deadline."""
-        timeout_ns = check_timeout(blocking, timeout)
-        hold = (agents.current(), self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), False)
-        try:
-            if self._state.setdefault(OWNED, hold) is hold and (not self._queue or may_keep(self, hold)):
-                hold[0].holds[self._key] = hold
-                self._acquisitions += 1
-                return True
-        except BaseException:
-            self._undo(hold)
-            raise
-        if timeout_ns == 0:
-            return False
-        return acquire_slow(self, hold, timeout_ns)
-
-    def release(self) -> None:
-        """Let go of the lock, whichever thread took it.
-
-        Raises:
-            MisuseError: The lock is not held (a RuntimeError, as from ``threading.Lock``).
-        """
-        hold = None
-        try:
-            hold = self._state.get(OWNED)
-            if hold is None:
-                return self._refuse_release(None)
-            try:
-                me = _local.agent
-            except AttributeError:
-                me = _register()
-            owner = hold[0]
-            if owner is not me:
-                return self._release_for(hold)
-            owner.holds.pop(self._key, None)
-            if self._queue:
-                return release_slow(self, hold)
-            self._state.pop(OWNED, None)
-            if self._queue:
-                wake_next(self)  # F1
-            return None
-        except BaseException:
-            if hold is not None:
-                self._finish_release(hold)
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        hold = None
-        try:
-            hold = self._state.get(OWNED)
-            if hold is None:
-                return self._refuse_release(None)
-            hold[0].holds.pop(self._key, None)
-            if self._queue:
-                return release_slow(self, hold)
-            self._state.pop(OWNED, None)
-            if self._queue:
-                wake_next(self)  # F1
-            return None
-        except BaseException:
-            if hold is not None:
-                self._finish_release(hold)
-            raise
+def _load() -> str:
+    """Load the C twin into `_fastpath`; return why not, or an empty string."""
+    global _fastpath
+    if os.environ.get("LOCKWATCH_PURE", "") not in {"", "0"}:
+        return "LOCKWATCH_PURE is set"
+    if sys.implementation.name != "cpython":
+        return f"not for {sys.implementation.name}"
+    try:
+        from lockwatch._core import _fastpath as module
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError):
+            return "it was not built (no C compiler when lockwatch was installed?)"
+        return f"it cannot be loaded: {error}"
+    frame = sys._getframe()
+    before = frame.f_lasti
+    code, lasti = module.where()
+    if code is not frame.f_code or not before < lasti < frame.f_lasti:
+        return "frames of this interpreter are not what it was made for"
+    _fastpath = module
+    return ""
 
 
-class RecursiveMutex(MutexBase):
-    """A mutex that its owner may take again; only the owner may release it, as ``threading.RLock``.
+__all__ = [
+    "IMPLEMENTATION",
+    "REASON",
+    "MutexBase",
+    "PlainMutex",
+    "RecursiveMutex",
+    "know_machinery",
+    "specialised",
+]
 
-    Attributes:
-        _count: How often the owner took it beyond the first time; written by the owner alone.
-    """
+_fastpath: Any = None
+REASON = _load()
+"""Why the Python twin runs; empty if the C twin does."""
 
-    __slots__ = ("_count",)
+IMPLEMENTATION = "python" if REASON else "c"
+"""Which twin runs: "c" or "python"."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._count = 0
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock, waiting until it is free; its owner takes one more level of it at once.
+def _record_for() -> tuple[Agent, Any]:
+    """Return the calling thread's agent and the C twin's record of what it holds."""
+    agent = agents.current()
+    record = getattr(agent.holds, "record", None)
+    if record is None:  # made before this module was loaded
+        agent.holds = agents.make_holds()
+        record = agent.holds.record  # type: ignore[attr-defined]
+    return agent, record
 
-        Args:
-            blocking: False to try once and not to wait.
-            timeout: How long to wait, in seconds; -1 for ever. Only together with ``blocking``.
 
-        Returns:
-            True if the lock was taken, False if not (``blocking=False``, or the time was up).
+def _end(agent: Agent) -> None:
+    """Turn what an ended agent still holds into holds that last."""
+    record = getattr(agent.holds, "record", None)
+    if record is not None:
+        record.end()
 
-        Raises:
-            DeadlockError: Waiting would never end, and this thread is the victim. A wait with a time-out
-                never raises it.
-            ValueError, OverflowError, TypeError: Bad arguments, as for ``threading.RLock.acquire``.
-        """
-        if timeout != -1 or blocking is not True:
-            return self._acquire_with(blocking, timeout, _getframe(1))
-        try:
-            me = _local.agent
-        except AttributeError:
-            me = _register()
-        frame = _getframe(1)
-        hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), False)
-        try:
-            now = self._state.setdefault(OWNED, hold)
-            if now is hold:
-                if not self._queue or may_keep(self, hold):
-                    me.holds[self._key] = hold
-                    self._acquisitions += 1
-                    return True
-            elif now[0] is me:
-                self._count += 1
-                return True
-        except BaseException:
-            self._undo(hold)
-            raise
-        return acquire_slow(self, hold, None)
 
-    def __enter__(self) -> bool:
-        try:
-            me = _local.agent
-        except AttributeError:
-            me = _register()
-        frame = _getframe(1)
-        if frame.f_globals is _THREADING:
-            frame = frame.f_back or frame  # `with condition`: that line, not Condition.__enter__
-        hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), True)
-        try:
-            now = self._state.setdefault(OWNED, hold)
-            if now is hold:
-                if not self._queue or may_keep(self, hold):
-                    me.holds[self._key] = hold
-                    self._acquisitions += 1
-                    return True
-            elif now[0] is me:
-                self._count += 1
-                return True
-        except BaseException:
-            self._undo(hold)
-            raise
-        return acquire_slow(self, hold, None)
+if TYPE_CHECKING or _fastpath is None:
+    from lockwatch._core.mutexbase import MutexBase
+    from lockwatch._core.twin import PlainMutex, RecursiveMutex
 
-    def _acquire_with(self, blocking: Any, timeout: Any, frame: Any) -> bool:
-        """Take the lock with arguments: try it once, or until a deadline."""
-        timeout_ns = check_timeout(blocking, timeout)
-        hold = (agents.current(), self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), False)
-        try:
-            now = self._state.setdefault(OWNED, hold)
-            if now is hold:
-                if not self._queue or may_keep(self, hold):
-                    hold[0].holds[self._key] = hold
-                    self._acquisitions += 1
-                    return True
-            elif now[0] is hold[0]:
-                self._count += 1
-                return True
-        except BaseException:
-            self._undo(hold)
-            raise
-        if timeout_ns == 0:
-            return False
-        return acquire_slow(self, hold, timeout_ns)
+    def specialised(cls: _Class) -> _Class:
+        """Give a class of locks that is final the methods of the fast path as its own: faster in C."""
+        return cls
 
-    def release(self) -> None:
-        """Let go of one level of the lock; the last one frees it.
+    def know_machinery(_known: dict[str, bool]) -> None:
+        """Take the table of the modules that make locks for their callers: name -> whether."""
 
-        Raises:
-            MisuseError: The lock is not held by this thread (a RuntimeError, as from ``threading.RLock``).
-                The message names the owner and where it took the lock.
-        """
-        hold = None
-        try:
-            now = self._state.get(OWNED)
-            try:
-                me = _local.agent
-            except AttributeError:
-                me = _register()
-            if now is None or now[0] is not me:
-                return self._refuse_release(now)
-            if self._count:
-                self._count -= 1
-                return None
-            hold = now
-            me.holds.pop(self._key, None)
-            if self._queue:
-                return release_slow(self, hold)
-            self._state.pop(OWNED, None)
-            if self._queue:
-                wake_next(self)  # F1
-            return None
-        except BaseException:
-            if hold is not None:
-                self._finish_release(hold)
-            raise
+else:
+    from lockwatch._core.heldtable import HeldTable
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        self.release()
+    _fastpath.setup(
+        _record_for, acquire_slow, release_slow, wake_next, check_timeout, NoLaterThan, threading.__dict__
+    )
+    agents.make_holds = HeldTable
+    agents.end_holds = _end
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_fastpath.after_fork)
+
+    PlainMutex = _fastpath.PlainMutex
+    RecursiveMutex = _fastpath.RecursiveMutex
+    specialised = _fastpath.specialise
+    know_machinery = _fastpath.set_machinery
+
+    class MutexBase(MutexMethods, _fastpath.Mutex):
+        """What every mutex has: the methods, on top of the fields in C."""
+
+        __slots__ = ()

@@ -35,6 +35,12 @@ TAKEN = 7
 """Only in these: a list with the time at which the waiter got the lock (``SINCE`` is when it began to wait), or 0."""
 
 
+class NoLaterThan(int):
+    """A ``SINCE`` of the C twin where it did not look at the clock: the lock was taken no later than this."""
+
+    __slots__ = ()
+
+
 def is_waiters(hold: Hold | None, parker: object) -> bool:
     """Whether ``hold`` is the one that the waiter with this parker got."""
     return hold is not None and len(hold) > PARKER and hold[PARKER] is parker

@@ -113,7 +113,7 @@ class Waiter(Wait):
     def __init__(self, lock: MutexBase, hold: Hold, deadline_ns: int | None) -> None:
         super().__init__(hold[AGENT], lock, hold[SINCE], deadline_ns, hold[CODE], hold[LASTI])
         self.parker = parking.new_parker()
-        self.hold = (*hold, self.parker, [0])
+        self.hold: Hold = (*hold, self.parker, [0])
         self.leaving = False
 
     def wake(self) -> None:

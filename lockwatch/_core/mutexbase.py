@@ -23,8 +23,40 @@ if TYPE_CHECKING:
 _serials = count(1)
 
 
-class MutexBase:
+class MutexMethods:
+    """What both kinds of mutex can do, whichever twin they are; the fields are those of `MutexBase`."""
+
+    __slots__ = ()
+
+    def blockers(self, wait: Wait, /) -> Blockers:
+        """Say who could end ``wait``: policy, so the subclasses answer."""
+        raise NotImplementedError
+
+    def forget_waits(self, survivor: Agent, /) -> None:
+        """Drop all waiters but one agent's, in the child after a fork."""
+        forget_waits(self, survivor)  # type: ignore[arg-type]
+
+    def _made(self, depth: int, name: str | None) -> None:
+        """Note the name, and where the lock was made: ``depth`` frames above the caller."""
+        raise NotImplementedError
+
+    def _odd_arguments(self, depth: int = 0) -> None:  # noqa: ARG002 - for those who warn
+        """Refuse what else was given to the constructor, which was called ``depth`` frames above the caller."""
+        raise TypeError(f"{type(self).__name__}() takes no arguments but name")
+
+    def _refuse_release(self, hold: Hold | None, /) -> None:
+        """Raise the error for a release that is not the caller's to make; ``hold`` is the present owner's, if any."""
+        raise NotImplementedError
+
+    def _became_signal(self) -> None:
+        """Note that the lock was released by another agent than its owner."""
+        self._signal = True  # type: ignore[misc] # a field of MutexBase
+
+
+class MutexBase(MutexMethods):
     """What both kinds of mutex have: the state, and where the lock was made.
+
+    These are the fields of the Python twin; the C twin's answer to the same names.
 
     Attributes:
         _state: {} or {OWNED: hold}.
@@ -75,14 +107,6 @@ class MutexBase:
         """Return whether somebody owns the lock."""
         return OWNED in self._state
 
-    def blockers(self, wait: Wait, /) -> Blockers:
-        """Say who could end ``wait``: policy, so the subclasses answer."""
-        raise NotImplementedError
-
-    def forget_waits(self, survivor: Agent, /) -> None:
-        """Drop all waiters but one agent's, in the child after a fork."""
-        forget_waits(self, survivor)
-
     def _undo(self, hold: Hold) -> None:
         """F3: an exception came while we took the lock; nobody was told that we have it."""
         if self._state.get(OWNED) is hold:
@@ -100,11 +124,3 @@ class MutexBase:
         if hold[0].holds.get(self._key) is hold:
             hold[0].holds.pop(self._key, None)
         release_slow(self, hold)
-
-    def _refuse_release(self, hold: Hold | None, /) -> None:
-        """Raise the error for a release that is not the caller's to make; ``hold`` is the present owner's, if any."""
-        raise NotImplementedError
-
-    def _became_signal(self) -> None:
-        """Note that the lock was released by another agent than its owner."""
-        self._signal = True

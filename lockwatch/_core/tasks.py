@@ -270,7 +270,8 @@ def _raise_in_task(wait: TaskWait) -> None:
         return
     if not isinstance(verdict, Victim):
         return
-    for callback, context in list(future._callbacks or ()):
+    callbacks: list[Any] = list(future._callbacks or ())
+    for callback, context in callbacks:
         if getattr(callback, "__self__", None) is task:
             future.remove_done_callback(callback)
             failed = future.get_loop().create_future()

@@ -62,7 +62,8 @@ def _step(awaitable: Any) -> tuple[FrameType | None, Any]:
 def callbacks_of(future: Any) -> list[Any]:
     """Return the functions that are to be called when a future is done."""
     try:
-        return [callback for callback, _context in list(future._callbacks or ())]
+        callbacks: list[Any] = list(future._callbacks or ())
+        return [callback for callback, _context in callbacks]
     except (AttributeError, TypeError, ValueError):  # a future of somebody else's
         return []
 

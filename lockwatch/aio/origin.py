@@ -26,8 +26,9 @@ class Origin(Named):
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._name: str | None = None
-        self._created: tuple[CodeType, int] | None = None
+        self._name: str | None = None  # pyright: ignore[reportIncompatibleMethodOverride]
+        place: tuple[CodeType, int] | None = None
+        self._created = place  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __copy__(self) -> None:
         """A copy of the program's object starts without."""

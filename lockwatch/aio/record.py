@@ -151,7 +151,7 @@ class Record(PlainPolicy):
         return {} if self.hold is None else {OWNED: self.hold}
 
     @_state.setter
-    def _state(self, value: dict[int, Hold]) -> None:
+    def _state(self, value: dict[int, Hold]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         del value
 
     def blockers(self, wait: Wait, /) -> Blockers:

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 
 from lockwatch import __version__
-from lockwatch.cli import demo, run
+from lockwatch.cli import demo, doctor, run
 
-VERBS = {"run": run, "demo": demo}
+VERBS = {"run": run, "demo": demo, "doctor": doctor}
 """Name of the verb -> its module, in the order of the help text."""
 
 _EXAMPLES = """\
@@ -25,6 +25,7 @@ examples:
   lockwatch demo                                   see a real deadlock found, explained and broken
   lockwatch run program.py --its-own-options       run a script
   lockwatch run --report locks.json -m pytest -q   run a module, keep what was found as JSON
+  lockwatch doctor                                 does the C fast path run, and what is patched
   lockwatch run -h                                 all options of a verb
 """
 

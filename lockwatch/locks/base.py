@@ -10,17 +10,20 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lockwatch._core.fastpath import MutexBase, know_machinery
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER
 from lockwatch._core.mutex import OWNED, reset
-from lockwatch._core.mutexbase import MutexBase
 from lockwatch.errors import CopyError
-from lockwatch.locks.machinery import makes_for_caller
+from lockwatch.locks.machinery import _known, makes_for_caller
 from lockwatch.naming import lock_name, site
 
 if TYPE_CHECKING:
     from types import CodeType
 
     from lockwatch._core.holds import Hold
+
+
+know_machinery(_known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class Uncopied:
         self._refuse_copy("pickle")
 
 
-class WatchedLock(Named, Uncopied, MutexBase):
+class WatchedLock(Named, Uncopied, MutexBase):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Base of `Lock` and `RLock`: everything that is neither fast path nor policy of one of them."""
 
     __slots__ = ()

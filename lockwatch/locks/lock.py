@@ -9,12 +9,11 @@ comparison per `release`.
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 from lockwatch._core import agents, hooks, ontop
-from lockwatch._core.fastpath import PlainMutex
+from lockwatch._core.fastpath import PlainMutex, specialised
 from lockwatch._core.frames import current_frames, standing_still
 from lockwatch._core.holds import AGENT, CODE, HOW
 from lockwatch._core.mutex import OWNED, acquire_slow
@@ -84,6 +83,7 @@ class PlainPolicy(WatchedLock):
             _signal_classes[self._class_key()] = self._created[0]
 
 
+@specialised
 class Lock(PlainMutex, PlainPolicy):
     """A mutual exclusion lock that tells deadlocks, with all of ``threading.Lock``'s contract.
 
@@ -100,21 +100,6 @@ class Lock(PlainMutex, PlainPolicy):
     __slots__ = ()
 
     kind = "Lock"
-
-    def __init__(self, *, name: str | None = None) -> None:
-        super().__init__()
-        self._made(1, name)
-
-    acquire_lock = PlainMutex.acquire
-    release_lock = PlainMutex.release
-    locked_lock = PlainMutex.locked
-
-    def try_acquire(self) -> bool:
-        """Take the lock if that needs no waiting; never overtakes waiters in starvation mode.
-
-        Returns whether it was taken.
-        """
-        return self._acquire_with(False, -1, sys._getframe(1))
 
     def doubt(self, wait: Wait, /) -> bool:
         """Look where the owner of a lock in a knot stands, and say whether another thread may release it after all.
@@ -140,10 +125,6 @@ class Lock(PlainMutex, PlainPolicy):
             return False
         wait.doubted = hold
         return True
-
-    def _is_owned(self) -> bool:
-        """Return whether the lock is locked, for Condition: it would find out by a costly ``acquire(False)``."""
-        return OWNED in self._state
 
     def _refuse_release(self, _hold: Hold | None, /) -> None:
         raise hooks.misuse(f"release unlocked lock: {self._title()} is not held by anybody")

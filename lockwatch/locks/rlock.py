@@ -7,12 +7,11 @@ has the private protocol that ``threading.Condition`` asks of a re-entrant lock.
 
 from __future__ import annotations
 
-import sys
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from lockwatch._core import agents, hooks
-from lockwatch._core.fastpath import RecursiveMutex
+from lockwatch._core.fastpath import RecursiveMutex, specialised
 from lockwatch._core.holds import AGENT
 from lockwatch._core.mutex import OWNED, acquire_slow, release_slow
 from lockwatch._core.waits import ALL, NOBODY, Blockers
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from lockwatch._core.waits import Wait
 
 
+@specialised
 class RLock(RecursiveMutex, WatchedLock):
     """A re-entrant mutual exclusion lock that tells deadlocks, with all of ``threading.RLock``'s contract.
 
@@ -36,17 +36,6 @@ class RLock(RecursiveMutex, WatchedLock):
 
     kind = "RLock"
 
-    def __init__(self, *, name: str | None = None) -> None:
-        super().__init__()
-        self._made(1, name)
-
-    def try_acquire(self) -> bool:
-        """Take the lock if that needs no waiting; never overtakes waiters in starvation mode.
-
-        Returns whether it was taken.
-        """
-        return self._acquire_with(False, -1, sys._getframe(1))
-
     def blockers(self, wait: Wait, /) -> Blockers:
         """Say who could end ``wait``: the owner, and nobody else."""
         hold = self._state.get(OWNED)
@@ -59,11 +48,6 @@ class RLock(RecursiveMutex, WatchedLock):
 
     def _details(self) -> str:
         return f"{super()._details()} count={self._level()}"
-
-    def _is_owned(self) -> bool:
-        """Return whether the calling thread owns the lock (for Condition)."""
-        hold = self._state.get(OWNED)
-        return hold is not None and hold[AGENT] is agents.current()
 
     def _recursion_count(self) -> int:
         """Return how many levels the calling thread holds."""

@@ -16,7 +16,7 @@ They are the classes of `lockwatch.locks` with the manners of those they replace
 * Lock cannot be subclassed, as it never could. RLock can, as ``_thread.RLock`` could; its subclasses are ordinary
   classes, and see themselves as such.
 
-Cost: one Python call more when an RLock is made; nothing later.
+Cost: none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import sys
 import warnings
 
 from lockwatch import locks
-from lockwatch._core.fastpath import RecursiveMutex
+from lockwatch._core.fastpath import specialised
 from lockwatch._core.originals import LockType, RLockType
 from lockwatch.locks import simplequeue
 
@@ -51,6 +51,7 @@ class _LikeRaw(type):
         return super().__subclasscheck__(subclass)
 
 
+@specialised
 class Lock(locks.Lock, metaclass=_LikeRaw):
     """A mutual exclusion lock, watched by lockwatch; see ``threading.Lock``."""
 
@@ -70,6 +71,7 @@ class Lock(locks.Lock, metaclass=_LikeRaw):
         _object_class.__set__(self, new)
 
 
+@specialised
 class RLock(locks.RLock, metaclass=_LikeRaw):
     """A re-entrant lock, watched by lockwatch; see ``threading.RLock``."""
 
@@ -77,12 +79,16 @@ class RLock(locks.RLock, metaclass=_LikeRaw):
     __module__ = "threading"
     _raw = RLockType
 
-    def __init__(self, *args: object, name: str | None = None, **kwargs: object) -> None:
-        if args or kwargs:
-            _arguments_given()
-        # What the base class does, but noting our caller as the place where the lock was made.
-        RecursiveMutex.__init__(self)
-        self._made(1, name)
+    def _odd_arguments(self, depth: int = 0) -> None:
+        """Do what this Python does when ``RLock`` is given arguments."""
+        if sys.version_info >= (3, 15):
+            raise TypeError("RLock() takes no arguments")
+        if sys.version_info >= (3, 13):
+            warnings.warn(
+                "Passing arguments to RLock is deprecated and will be removed in 3.15",
+                DeprecationWarning,
+                stacklevel=depth + 2,
+            )
 
     @property
     def __class__(self) -> type:
@@ -106,15 +112,3 @@ def adopted(kind: type[Lock | RLock], name: str) -> Lock | RLock:
     lock = kind(name=name)
     lock._created = None  # not made by the program here
     return lock
-
-
-def _arguments_given() -> None:
-    """Do what this Python does when ``RLock`` is given arguments."""
-    if sys.version_info >= (3, 15):
-        raise TypeError("RLock() takes no arguments")
-    if sys.version_info >= (3, 13):
-        warnings.warn(
-            "Passing arguments to RLock is deprecated and will be removed in 3.15",
-            DeprecationWarning,
-            stacklevel=3,
-        )

@@ -25,6 +25,7 @@ from collections import defaultdict, deque
 from types import BuiltinMethodType, CellType, FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from lockwatch._core.fastpath import MutexBase
 from lockwatch.patch.places import (
     CellContents,
     ClassAttribute,
@@ -230,6 +231,9 @@ class References:
         for parent in parents:  # in no role of its own, so in that of what it is kept in
             for place in self._spots(container, parent, depth - 1):
                 return Owner(place.label, place.module, place.root)
+        for parent in parents:
+            if is_a(parent, MutexBase):  # a hold: the C twin keeps it where no attribute leads to
+                return Owner("hold", module_of(MutexBase), parent)
         return None
 
     def _instance_owner(self, instance: object, depth: int) -> Owner:

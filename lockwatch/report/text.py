@@ -191,7 +191,7 @@ def _details(party: Party) -> str:
 
 
 def _hold_row(label: str, hold: Hold, cwd: str | None) -> tuple[str, ...]:
-    when = "taken" if hold.age is None else f"taken {humanise(hold.age)} ago"
+    when = "taken" if hold.age is None else f"taken {'over ' * hold.at_least}{humanise(hold.age)} ago"
     how = "by acquire()" if hold.how == "acquire" else ""
     if hold.count > 1:
         how = f"{hold.count:,} times over" + (", " + how if how else "")

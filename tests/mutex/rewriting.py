@@ -1,6 +1,6 @@
 """The mutex's source, rewritten into steps: generators that yield before each access to shared state.
 
-The functions of ``lockwatch/_core/mutex.py``, ``mutexbase.py`` and ``fastpath.py`` become generator functions that
+The functions of ``lockwatch/_core/mutex.py``, ``mutexbase.py`` and ``twin.py`` become generator functions that
 ``yield`` before each access to shared state (also between two accesses within one expression), so the code under
 test is the code that runs, and a *step* is one access with the purely local work that follows it. What is yielded
 says of what kind the access is.

@@ -48,3 +48,11 @@ def test_a_victim_of_a_hog(run_python: RunPython) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.stress
+def test_many_at_once(run_python: RunPython) -> None:
+    """Used from many threads at once and looked into meanwhile, the fast path loses no count and tears no hold."""
+    done = run_python(HAMMER.with_name("parallel.py"), "4", "8", timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "ok\n", done.stderr

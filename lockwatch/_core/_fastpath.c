@@ -1,0 +1,840 @@
+/* The uncontended lock in C: the twin of lockwatch/_core/twin.py, which is the reference for its behaviour.
+
+State table (`owner` is the record of the agent that owns the lock; `hold` its tuple, made when somebody asks):
+
+  owner     hold   queue    meaning                     who acts next
+  --------  -----  -------  --------------------------  -------------------------------------------------------
+  NULL      NULL   empty    free                        anyone, by compare-and-swap (here)
+  record    NULL   empty    held, nobody has looked     the owner: a store and a pop (here)
+  record    tuple  empty    held, and looked at, or     the owner: the same, and the tuple goes (here)
+                            taken by the slow path
+  record    tuple  waiters  held, somebody waits        the owner: release_slow() in mutex.py
+  NULL      NULL   waiters  freed, the head is awake    the head and, in normal mode, any newcomer (here)
+  TRANSIT   NULL   any      changing hands: lasts a     whoever changes it; others wait for some instructions
+                            few instructions (no GIL)
+
+Materialising. The slow path, the detector and reports want holds: tuples whose identity is their serial number
+(holds.py). The fast path makes none. It notes owner, code object, instruction and manner in the lock and the lock
+in its thread's list; `current_hold` makes a tuple of that when it is asked for and keeps it until the release. So a
+hold is one object for as long as it lasts, and mutex.py works on `lock._state` (a view with the methods of the
+twin's dictionary) without knowing which twin it has. A lock is in the list of an agent's record exactly while the
+agent owns it; `Agent.holds` (heldtable.py) reads the list.
+
+Invariants, beside F1 to F3 of twin.py and M1 to M8 of mutex.py
+  C1  With the GIL, no Python code runs and nothing is allocated as a container (which could run the collector)
+      between the look at `owner` and the last store; what is replaced is released after it.
+  C2  Without the GIL, every field of a held lock, and the owner's list, are read and written under the guard of the
+      owner's record: a byte taken by exchange (acquire) and given back by a store (release). Nothing under a guard
+      detaches the thread, waits or runs Python code, so a guard is free again after a few instructions, also for a
+      thread that must not reach a safe point before.
+  C3  `owner` goes from NULL by compare-and-swap only, and from a record only under that record's guard. So who holds
+      the guard and reads the record in `owner` may rely on it until the guard is given back.
+  C4  Records are never freed, only used again; a stale pointer to one is safe to lock, and C3 tells that it is stale.
+  C5  F1 without the GIL: the release exchanges `owner` and then loads the queue's length, both seq_cst; a waiter
+      appends, passes a seq_cst fence (each operation of the view begins with one) and then reads `owner`. One of the
+      two sees the other.
+  C6  A lock's memory goes after it was taken from its owner's list under the guard. A reader of the list takes its
+      reference under the guard, and only if the count is not zero.
+  C7  A record refers to its agent until the thread ends; at the end all that it still holds gets tuples, which do.
+
+Fork: the child resets the guards, as a thread that is gone may have been within one. The list is an array, and
+whole at every instruction.
+
+Cost: the clock costs as much as the rest, so it is looked at for each acquire only while the thread makes few of them
+(one in 4 us), else for one of up to 64. A hold without a time says when it was first looked at (`NoLaterThan`), which
+is no later than its agent's own wait. The call site is stored only if it is not the one that is there already, so a used lock
+keeps the code object of its last user alive. Interpreter: the main one only; a subinterpreter is refused, and uses
+the twin.
+
+Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_frames.h (call sites). */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <frameobject.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <structmember.h>
+#include <time.h>
+
+#if !defined(__GNUC__)
+#error "needs the atomics of GCC or Clang; without this module the Python twin runs"
+#endif
+#if PY_VERSION_HEX < 0x030B0000
+#error "needs CPython 3.11"
+#endif
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#include "_fastpath_holds.h"
+#include "_fastpath_frames.h"
+
+/* ---- acquire ---------------------------------------------------------------------------------------------------- */
+
+/* Take the lock if it is free: 1 if so. In starvation mode a newcomer does not try while others wait (M5). */
+static inline int take(Mutex *m, Record *me, const Site *site, int with)
+{
+    PyObject *old = NULL;
+    if (OWNER(m) != NULL || (queued(m) && STARVING(m)))
+        return 0;
+    lock_guard(&me->guard);
+    if (!claim(m, me)) {
+        unlock_guard(&me->guard);
+        return 0;
+    }
+    m->lasti = site->lasti;
+    m->with = (char)with;
+    m->since = UNLIKELY(--me->credit < 0) ? look_at_clock(me) : 0;
+    if (UNLIKELY(m->code != site->code)) {
+        old = m->code;
+        m->code = Py_NewRef(site->code);
+    }
+    list_push(me, m);
+    unlock_guard(&me->guard);
+    m->acquisitions++;
+    if (UNLIKELY(old != NULL))
+        Py_DECREF(old); /* the last thing: its weak references may have callbacks */
+    return 1;
+}
+
+/* The slow path, which is Python; `limit` is a time-out in nanoseconds (an int object) or None. */
+static PyObject *take_slowly(Mutex *m, Record *me, const Site *site, int with, PyObject *limit)
+{
+    PyObject *result = NULL;
+    if (me->count) { /* what we hold was taken no later than this wait began */
+        PyObject *list = held(me);
+        if (list == NULL)
+            return NULL;
+        Py_DECREF(list);
+    }
+    PyObject *weak = PyWeakref_NewRef((PyObject *)m, NULL);
+    PyObject *since = now_ns(), *lasti = PyLong_FromLong(site->lasti), *agent = Py_XNewRef(me->agent);
+    if (weak != NULL && since != NULL && lasti != NULL && agent != NULL) {
+        PyObject *hold = PyTuple_Pack(6, agent, weak, site->code, lasti, since, with ? Py_True : Py_False);
+        if (hold != NULL) {
+            PyObject *args[] = {(PyObject *)m, hold, limit};
+            result = PyObject_Vectorcall(core.acquire_slow, args, 3, NULL);
+            Py_DECREF(hold);
+        }
+    }
+    Py_XDECREF(weak);
+    Py_XDECREF(since);
+    Py_XDECREF(lasti);
+    Py_XDECREF(agent);
+    return result;
+}
+
+/* Somebody has the lock. */
+static Py_NO_INLINE PyObject *take_contended(Mutex *m, Record *me, const Site *site, int with, PyObject *limit)
+{
+#ifdef Py_GIL_DISABLED
+    /* Go's rule 3: the owner runs, most likely, and is done in a moment */
+    for (int turn = 0; turn < 4 && !STARVING(m) && OWNER(m) != me; turn++) {
+        for (int i = 0; i < 30; i++)
+            pause_cpu();
+        if (take(m, me, site, with))
+            Py_RETURN_TRUE;
+    }
+#endif
+    return take_slowly(m, me, site, with, limit);
+}
+
+#define ENTER(m, with)                                            \
+    PyThreadState *state = CURRENT_STATE();                       \
+    Record *me = find_record(state);                              \
+    Site site;                                                    \
+    if (UNLIKELY(me == NULL))                                     \
+        return NULL;                                              \
+    find_site(state, &site, with);
+
+static inline PyObject *acquire_plainly(Mutex *m, int with, int recursive)
+{
+    ENTER(m, with)
+    if (LIKELY(take(m, me, &site, with)))
+        Py_RETURN_TRUE;
+    if (recursive && OWNER(m) == me) {
+        m->count++;
+        Py_RETURN_TRUE;
+    }
+    return take_contended(m, me, &site, with, Py_None);
+}
+
+static PyObject *try_to_acquire(Mutex *m)
+{
+    ENTER(m, 0)
+    if (take(m, me, &site, 0))
+        Py_RETURN_TRUE;
+    if (m->recursive && OWNER(m) == me) {
+        m->count++;
+        Py_RETURN_TRUE;
+    }
+    Py_RETURN_FALSE;
+}
+
+static Py_NO_INLINE PyObject *acquire_with(Mutex *m, PyObject *const *args, Py_ssize_t given, PyObject *names)
+{
+    PyObject *found[2] = {Py_True, NULL};
+    static const char *const keywords[2] = {"blocking", "timeout"};
+    if (given > 2)
+        return PyErr_Format(PyExc_TypeError, "acquire() takes at most 2 arguments (%zd given)", given);
+    for (Py_ssize_t i = 0; i < given; i++)
+        found[i] = args[i];
+    for (Py_ssize_t i = 0; names != NULL && i < PyTuple_GET_SIZE(names); i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        int which = 0;
+        while (which < 2 && PyUnicode_CompareWithASCIIString(name, keywords[which]) != 0)
+            which++;
+        if (which == 2)
+            return PyErr_Format(PyExc_TypeError, "acquire() got an unexpected keyword argument '%U'", name);
+        if (which < given)
+            return PyErr_Format(PyExc_TypeError, "acquire() got multiple values for argument '%U'", name);
+        found[which] = args[given + i];
+    }
+    if (found[1] == NULL && found[0] == Py_True)
+        return acquire_plainly(m, 0, m->recursive);
+    if (found[1] == NULL && found[0] == Py_False)
+        return try_to_acquire(m);
+    PyObject *usual = found[1] == NULL ? PyLong_FromLong(-1) : Py_NewRef(found[1]);
+    if (usual == NULL)
+        return NULL;
+    PyObject *values[] = {found[0], usual}, *result;
+    PyObject *limit = PyObject_Vectorcall(core.check_timeout, values, 2, NULL);
+    Py_DECREF(usual);
+    if (limit == NULL)
+        return NULL;
+    if (limit == Py_None)
+        result = acquire_plainly(m, 0, m->recursive);
+    else {
+        result = try_to_acquire(m);
+        int zero = !PyObject_IsTrue(limit);
+        if (result == Py_False && !zero) {
+            Py_DECREF(result);
+            PyThreadState *state = CURRENT_STATE();
+            Record *me = find_record(state);
+            Site site;
+            find_site(state, &site, 0);
+            result = me == NULL ? NULL : take_contended(m, me, &site, 0, limit);
+        }
+    }
+    Py_DECREF(limit);
+    return result;
+}
+
+/* ---- release ---------------------------------------------------------------------------------------------------- */
+
+/* Call release_slow or wake_next; if that is interrupted it is completed first (F3). */
+static PyObject *call_through(PyObject *what, Mutex *m, PyObject *hold)
+{
+    PyObject *args[] = {(PyObject *)m, hold}, *kind, *value, *trace;
+    size_t count = hold == NULL ? 1 : 2;
+    PyObject *result = PyObject_Vectorcall(what, args, count, NULL);
+    if (result == NULL) {
+        PyErr_Fetch(&kind, &value, &trace);
+        PyObject *again = PyObject_Vectorcall(what, args, count, NULL);
+        if (again == NULL)
+            PyErr_Clear();
+        Py_XDECREF(again);
+        PyErr_Restore(kind, value, trace);
+        return NULL;
+    }
+    Py_DECREF(result);
+    Py_RETURN_NONE;
+}
+
+/* Let go of a lock that the caller owns and nobody waits for; 0 if it is not so. */
+static inline int let_go(Mutex *m, Record *me)
+{
+    if (OWNER(m) != me || queued(m))
+        return 0;
+    lock_guard(&me->guard);
+#ifdef Py_GIL_DISABLED
+    if (OWNER(m) != me) { /* a plain lock may be released by another thread at the same time */
+        unlock_guard(&me->guard);
+        return 0;
+    }
+#endif
+    PyObject *hold = m->hold;
+    m->hold = NULL;
+    list_remove(me, m);
+    SET_OWNER(m, NULL);
+    unlock_guard(&me->guard);
+    if (UNLIKELY(hold != NULL))
+        Py_DECREF(hold);
+    return 1;
+}
+
+#ifdef Py_GIL_DISABLED
+#define LET_GO(m) return queued(m) ? call_through(core.wake_next, (m), NULL) : Py_NewRef(Py_None) /* F1 */
+#else
+#define LET_GO(m) Py_RETURN_NONE /* nobody can have come in between */
+#endif
+
+static PyObject *refuse(Mutex *m, PyObject *hold)
+{
+    return PyObject_CallMethodOneArg((PyObject *)m, core.str_refuse_release, hold == NULL ? Py_None : hold);
+}
+
+/* Everything that let_go() leaves: waiters, another thread's lock, a free one. */
+static Py_NO_INLINE PyObject *release_otherwise(Mutex *m, Record *me, int by_exit)
+{
+    PyObject *result = NULL, *hold = current_hold(m);
+    if (hold == NULL)
+        return PyErr_Occurred() ? NULL : refuse(m, NULL);
+    PyObject *owner = PyTuple_GET_ITEM(hold, 0);
+    if (m->recursive) {
+        if (owner != me->agent) {
+            result = refuse(m, hold);
+            goto done;
+        }
+        if (m->count) {
+            m->count--;
+            result = Py_NewRef(Py_None);
+            goto done;
+        }
+    } else if (!by_exit && owner != me->agent) {
+        PyObject *noted = PyObject_CallMethodNoArgs((PyObject *)m, core.str_became_signal);
+        if (noted == NULL) {
+            PyObject *kind, *value, *trace;
+            PyErr_Fetch(&kind, &value, &trace);
+            Py_XDECREF(call_through(core.release_slow, m, hold)); /* F3 */
+            PyErr_Restore(kind, value, trace);
+            goto done;
+        }
+        Py_DECREF(noted);
+    }
+    if (OWNER(m) == &foreign) { /* an agent with a table of its own */
+        PyObject *holds = PyObject_GetAttr(owner, core.str_holds), *key = PyLong_FromVoidPtr(m);
+        PyObject *popped =
+            holds && key ? PyObject_CallMethodObjArgs(holds, core.str_pop, key, Py_None, NULL) : NULL;
+        Py_XDECREF(holds);
+        Py_XDECREF(key);
+        Py_XDECREF(popped);
+        PyErr_Clear();
+    }
+    result = call_through(core.release_slow, m, hold);
+done:
+    Py_DECREF(hold);
+    return result;
+}
+
+static inline PyObject *release_any(Mutex *m, int by_exit, int recursive)
+{
+    Record *me = find_record(CURRENT_STATE());
+    if (UNLIKELY(me == NULL))
+        return NULL;
+    if (recursive && m->count && OWNER(m) == me) {
+        m->count--;
+        Py_RETURN_NONE;
+    }
+    if (LIKELY(let_go(m, me))) {
+        LET_GO(m);
+    }
+    return release_otherwise(m, me, by_exit);
+}
+
+/* ---- methods: one set for each kind, so that `recursive` is a constant in it ------------------------------------ */
+
+#define METHODS(kind, recursive)                                                                                   \
+    static PyObject *kind##_acquire(PyObject *self, PyObject *const *args, Py_ssize_t given, PyObject *names)      \
+    {                                                                                                              \
+        if (LIKELY(given == 0 && names == NULL))                                                                   \
+            return acquire_plainly((Mutex *)self, 0, recursive);                                                   \
+        return acquire_with((Mutex *)self, args, given, names);                                                    \
+    }                                                                                                              \
+    static PyObject *kind##_enter(PyObject *self, PyObject *Py_UNUSED(none))                                       \
+    {                                                                                                              \
+        return acquire_plainly((Mutex *)self, 1, recursive);                                                       \
+    }                                                                                                              \
+    static PyObject *kind##_release(PyObject *self, PyObject *Py_UNUSED(none))                                     \
+    {                                                                                                              \
+        return release_any((Mutex *)self, 0, recursive);                                                           \
+    }                                                                                                              \
+    static PyObject *kind##_exit(PyObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(given))    \
+    {                                                                                                              \
+        return release_any((Mutex *)self, 1, recursive);                                                           \
+    }
+
+METHODS(plain, 0)
+METHODS(recursive, 1)
+
+static PyObject *method_try(PyObject *self, PyObject *Py_UNUSED(none)) { return try_to_acquire((Mutex *)self); }
+
+static PyObject *method_locked(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(OWNER((Mutex *)self) != NULL);
+}
+
+static PyObject *recursive_is_owned(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    Record *me = find_record(CURRENT_STATE());
+    return me == NULL ? NULL : PyBool_FromLong(OWNER((Mutex *)self) == me);
+}
+
+#define DOC_ACQUIRE                                                                                                \
+    "acquire($self, /, blocking=True, timeout=-1)\n--\n\nTake the lock, waiting until it is free; return whether " \
+    "it was taken.\n\nRaises DeadlockError if waiting would never end and this thread is the victim; a wait with " \
+    "a time-out never does."
+#define DOC_RELEASE "release($self, /)\n--\n\nLet go of the lock."
+#define DOC_LOCKED "locked($self, /)\n--\n\nReturn whether somebody owns the lock."
+#define DOC_TRY                                                                                                    \
+    "try_acquire($self, /)\n--\n\nTake the lock if that needs no waiting; return whether it was taken.\n\n"        \
+    "Never overtakes waiters in starvation mode."
+
+static PyMethodDef plain_methods[] = {
+    {"acquire", (PyCFunction)(void (*)(void))plain_acquire, METH_FASTCALL | METH_KEYWORDS, DOC_ACQUIRE},
+    {"release", plain_release, METH_NOARGS, DOC_RELEASE},
+    {"__enter__", plain_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))plain_exit, METH_FASTCALL, NULL},
+    {"locked", method_locked, METH_NOARGS, DOC_LOCKED},
+    {"try_acquire", method_try, METH_NOARGS, DOC_TRY},
+    {"_is_owned", method_locked, METH_NOARGS, "Return whether the lock is locked, for Condition."},
+    {"acquire_lock", (PyCFunction)(void (*)(void))plain_acquire, METH_FASTCALL | METH_KEYWORDS, DOC_ACQUIRE},
+    {"release_lock", plain_release, METH_NOARGS, DOC_RELEASE},
+    {"locked_lock", method_locked, METH_NOARGS, DOC_LOCKED},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef recursive_methods[] = {
+    {"acquire", (PyCFunction)(void (*)(void))recursive_acquire, METH_FASTCALL | METH_KEYWORDS, DOC_ACQUIRE},
+    {"release", recursive_release, METH_NOARGS, DOC_RELEASE},
+    {"__enter__", recursive_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))recursive_exit, METH_FASTCALL, NULL},
+    {"locked", method_locked, METH_NOARGS, DOC_LOCKED},
+    {"try_acquire", method_try, METH_NOARGS, DOC_TRY},
+    {"_is_owned", recursive_is_owned, METH_NOARGS, "Return whether the calling thread owns the lock."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- the lock as an object -------------------------------------------------------------------------------------- */
+
+static PyObject *mutex_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(named))
+{
+    Mutex *m = (Mutex *)type->tp_alloc(type, 0); /* zeroed: free, nobody waits */
+    if (m != NULL) {
+        m->recursive = PyType_IsSubtype(type, core.recursive) != 0;
+        enable_try_incref((PyObject *)m);
+    }
+    return (PyObject *)m;
+}
+
+/* Note the name and the place where the lock is made. The usual case here, the others in Python (`_made`). */
+static int mutex_init(PyObject *self, PyObject *args, PyObject *named)
+{
+    Mutex *m = (Mutex *)self;
+    PyObject *name = NULL, *done;
+    Py_ssize_t left = named == NULL ? 0 : PyDict_GET_SIZE(named);
+    if (left) {
+        name = PyDict_GetItemWithError(named, core.str_name);
+        if (name == NULL && PyErr_Occurred())
+            return -1;
+        left -= name != NULL;
+    }
+    if (UNLIKELY(left || PyTuple_GET_SIZE(args))) {
+        done = PyObject_CallMethodNoArgs(self, core.str_odd_arguments);
+        if (done == NULL)
+            return -1;
+        Py_DECREF(done);
+    }
+    PyThreadState *state = CURRENT_STATE();
+    FrameHead *frame = TOP_FRAME(state);
+    if ((name == NULL || name == Py_None) && KNOWN_FRAMES && frame != NULL &&
+        Py_IS_TYPE(FRAME_CODE(frame), &PyCode_Type)) {
+        PyObject *code = FRAME_CODE(frame);
+        PyObject *module = PyDict_GetItemString(frame->globals, "__name__");
+        if (module != NULL && PyUnicode_CheckExact(module) && core.machinery != NULL &&
+            PyDict_GetItem(core.machinery, module) == Py_False) {
+            PyObject *old = m->created;
+            m->created_lasti = lasti_of(frame, code);
+            m->created = Py_NewRef(code);
+            Py_XDECREF(old);
+            return 0;
+        }
+    }
+    done = PyObject_CallMethod(self, "_made", "iO", 0, name == NULL ? Py_None : name);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static void mutex_dealloc(PyObject *self)
+{
+    Mutex *m = (Mutex *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    if (OWNER(m) != NULL) /* dropped while held: the owner's list would keep it for ever (C6) */
+        Py_XDECREF(detach(m));
+    if (m->weakrefs != NULL)
+        PyObject_ClearWeakRefs(self);
+    Py_XDECREF(m->hold);
+    Py_XDECREF(m->code);
+    Py_XDECREF(m->created);
+    Py_XDECREF(m->name);
+    Py_XDECREF(m->queue);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* For subclasses made in Python, which the collector tracks, and for whoever asks it who refers to what. Nothing is
+   cleared: a cycle through a lock goes through a waiter, too. (Not inherited where the base is not tracked.) */
+static int mutex_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Mutex *m = (Mutex *)self;
+    Py_VISIT(m->hold);
+    Py_VISIT(m->code);
+    Py_VISIT(m->created);
+    Py_VISIT(m->name);
+    Py_VISIT(m->queue);
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static PyObject *get_queue(PyObject *self, void *Py_UNUSED(none))
+{
+    Mutex *m = (Mutex *)self;
+    if (QUEUE(m) == NULL) {
+        PyObject *list = PyList_New(0);
+        if (list == NULL)
+            return NULL;
+#ifdef Py_GIL_DISABLED
+        PyObject *nothing = NULL;
+        if (!__atomic_compare_exchange_n(&m->queue, &nothing, list, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            Py_DECREF(list);
+#else
+        if (m->queue == NULL)
+            m->queue = list;
+        else
+            Py_DECREF(list); /* the collector ran, and with it somebody who came to wait */
+#endif
+    }
+    return Py_NewRef(QUEUE(m));
+}
+
+static PyObject *get_view(PyObject *self, void *Py_UNUSED(none))
+{
+    View *view = PyObject_New(View, core.view);
+    if (view != NULL)
+        view->lock = (Mutex *)Py_NewRef(self);
+    return (PyObject *)view;
+}
+
+static PyObject *get_key(PyObject *self, void *Py_UNUSED(none)) { return PyLong_FromVoidPtr(self); }
+
+static PyObject *get_ref(PyObject *self, void *Py_UNUSED(none)) { return PyWeakref_NewRef(self, NULL); }
+
+static PyObject *get_created(PyObject *self, void *Py_UNUSED(none))
+{
+    Mutex *m = (Mutex *)self;
+    if (m->created == NULL)
+        Py_RETURN_NONE;
+    return Py_BuildValue("Oi", m->created, m->created_lasti);
+}
+
+static int set_created(PyObject *self, PyObject *value, void *Py_UNUSED(none))
+{
+    Mutex *m = (Mutex *)self;
+    PyObject *code = NULL, *old = m->created;
+    int lasti = 0;
+    if (value != NULL && value != Py_None && !PyArg_ParseTuple(value, "Oi:_created", &code, &lasti))
+        return -1;
+    m->created_lasti = lasti;
+    m->created = Py_XNewRef(code);
+    Py_XDECREF(old);
+    return 0;
+}
+
+static PyGetSetDef mutex_getset[] = {
+    {"_queue", get_queue, NULL, NULL, NULL},
+    {"_state", get_view, NULL, NULL, NULL},
+    {"_key", get_key, NULL, NULL, NULL},
+    {"_ref", get_ref, NULL, NULL, NULL},
+    {"_created", get_created, set_created, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef mutex_members[] = {
+    {"_starving", T_BOOL, offsetof(Mutex, starving), 0, NULL},
+    {"_signal", T_BOOL, offsetof(Mutex, signal), 0, NULL},
+    {"_acquisitions", T_LONGLONG, offsetof(Mutex, acquisitions), 0, NULL},
+    {"_contended", T_UINT, offsetof(Mutex, contended), 0, NULL},
+    {"_handoffs", T_UINT, offsetof(Mutex, handoffs), 0, NULL},
+    {"_count", T_INT, offsetof(Mutex, count), 0, NULL},
+    {"_name", T_OBJECT, offsetof(Mutex, name), 0, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Mutex, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+/* ---- the view: `lock._state`, with the methods of the twin's dictionary ----------------------------------------- */
+
+static PyObject *hold_or(Mutex *m, PyObject *otherwise)
+{
+    PyObject *hold = current_hold(m);
+    return hold != NULL ? hold : PyErr_Occurred() ? NULL : Py_NewRef(otherwise);
+}
+
+static PyObject *view_get(PyObject *self, PyObject *const *args, Py_ssize_t given)
+{
+    return hold_or(((View *)self)->lock, given > 1 ? args[1] : Py_None);
+}
+
+static int is_hold(PyObject *hold)
+{
+    if (PyTuple_Check(hold) && PyTuple_GET_SIZE(hold) >= 6)
+        return 1;
+    PyErr_SetString(PyExc_TypeError, "not a hold");
+    return 0;
+}
+
+static PyObject *view_setdefault(PyObject *self, PyObject *const *args, Py_ssize_t given)
+{
+    Mutex *m = ((View *)self)->lock;
+    PyObject *keeper, *hold = given == 2 ? args[1] : Py_None, *now = NULL;
+    if (!is_hold(hold))
+        return NULL;
+    Record *r = record_of(PyTuple_GET_ITEM(hold, 0), &keeper);
+    FENCE(); /* C5 */
+    while (now == NULL && !PyErr_Occurred()) {
+        if (claim(m, &transit)) {
+            attach(m, r, hold);
+            now = Py_NewRef(hold);
+        } else
+            now = current_hold(m);
+    }
+    Py_XDECREF(keeper);
+    return now;
+}
+
+static int view_store(PyObject *self, PyObject *Py_UNUSED(key), PyObject *hold)
+{
+    Mutex *m = ((View *)self)->lock;
+    PyObject *keeper, *old;
+    if (hold == NULL) {
+        old = detach(m);
+        SET_OWNER(m, NULL);
+    } else {
+        if (!is_hold(hold))
+            return -1;
+        Record *r = record_of(PyTuple_GET_ITEM(hold, 0), &keeper);
+        old = detach(m);
+        attach(m, r, hold);
+        Py_XDECREF(keeper);
+    }
+    Py_XDECREF(old);
+    return 0;
+}
+
+static PyObject *view_pop(PyObject *self, PyObject *const *args, Py_ssize_t given)
+{
+    Mutex *m = ((View *)self)->lock;
+    PyObject *hold = hold_or(m, given > 1 ? args[1] : Py_None);
+    if (hold != NULL && view_store(self, NULL, NULL) < 0)
+        Py_CLEAR(hold);
+    return hold;
+}
+
+static Py_ssize_t view_length(PyObject *self) { return OWNER(((View *)self)->lock) != NULL; }
+
+static int view_contains(PyObject *self, PyObject *Py_UNUSED(key)) { return OWNER(((View *)self)->lock) != NULL; }
+
+static PyObject *view_repr(PyObject *self)
+{
+    PyObject *hold = hold_or(((View *)self)->lock, Py_None);
+    PyObject *text = hold == NULL ? NULL : PyUnicode_FromFormat("{0: %R}", hold);
+    Py_XDECREF(hold);
+    return text;
+}
+
+static void view_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_DECREF(((View *)self)->lock);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef view_methods[] = {
+    {"get", (PyCFunction)(void (*)(void))view_get, METH_FASTCALL, NULL},
+    {"setdefault", (PyCFunction)(void (*)(void))view_setdefault, METH_FASTCALL, NULL},
+    {"pop", (PyCFunction)(void (*)(void))view_pop, METH_FASTCALL, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- the record as an object ------------------------------------------------------------------------------------ */
+
+static PyObject *record_object_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(named))
+{
+    RecordObject *self = (RecordObject *)type->tp_alloc(type, 0);
+    if (self != NULL && (self->record = new_record()) == NULL) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static void record_object_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Record *r = ((RecordObject *)self)->record;
+    if (r != NULL && r->count == 0 && r->agent == NULL) { /* else it was not told of its end: left alone (C4) */
+        lock_guard(&records_guard);
+        r->next_free = free_records;
+        free_records = r;
+        unlock_guard(&records_guard);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *record_held(PyObject *self, PyObject *Py_UNUSED(none)) { return held(((RecordObject *)self)->record); }
+
+static PyObject *record_end(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    Record *r = ((RecordObject *)self)->record;
+    if (here.record == r) {
+        here.record = NULL;
+        here.state = NULL;
+    }
+    PyObject *left = held(r);
+    lock_guard(&r->guard);
+    PyObject *agent = r->agent;
+    r->agent = NULL;
+    unlock_guard(&r->guard);
+    Py_XDECREF(agent);
+    return left;
+}
+
+static PyMethodDef record_methods[] = {
+    {"held", record_held, METH_NOARGS, "Return the holds in the order taken, as a list of (key, hold)."},
+    {"end", record_end, METH_NOARGS, "The thread has ended: return what it still holds, and forget it (C7)."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- the module ------------------------------------------------------------------------------------------------- */
+
+/* A type's methods are called fastest on the very type that they were made for: CPython specialises no other call. */
+static PyObject *specialise(PyObject *Py_UNUSED(module), PyObject *type)
+{
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, core.mutex)) {
+        PyErr_SetString(PyExc_TypeError, "not a class of locks");
+        return NULL;
+    }
+    int recursive = PyType_IsSubtype((PyTypeObject *)type, core.recursive);
+    for (PyMethodDef *def = recursive ? recursive_methods : plain_methods; def->ml_name != NULL; def++) {
+        PyObject *method = PyDescr_NewMethod((PyTypeObject *)type, def);
+        if (method == NULL || PyObject_SetAttrString(type, def->ml_name, method) < 0) {
+            Py_XDECREF(method);
+            return NULL;
+        }
+        Py_DECREF(method);
+    }
+    return Py_NewRef(type);
+}
+
+static PyObject *where(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    Site site;
+    find_site(CURRENT_STATE(), &site, 0);
+    return Py_BuildValue("Oi", site.code, site.lasti);
+}
+
+static PyObject *setup(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject **into[] = {&core.record_for, &core.acquire_slow, &core.release_slow, &core.wake_next,
+                         &core.check_timeout, &core.no_later_than, &core.threading};
+    const Py_ssize_t count = (Py_ssize_t)(sizeof into / sizeof *into);
+    if (PyTuple_GET_SIZE(args) != count)
+        return PyErr_Format(PyExc_TypeError, "setup() takes %zd arguments", count);
+    for (Py_ssize_t i = 0; i < count; i++)
+        Py_XSETREF(*into[i], Py_NewRef(PyTuple_GET_ITEM(args, i)));
+    Py_RETURN_NONE;
+}
+
+static PyObject *set_machinery(PyObject *Py_UNUSED(module), PyObject *known)
+{
+    Py_XSETREF(core.machinery, Py_NewRef(known));
+    Py_RETURN_NONE;
+}
+
+static PyObject *after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    records_guard = foreign.guard = 0;
+    for (Record *r = records; r != NULL; r = r->next)
+        r->guard = 0;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef module_methods[] = {
+    {"specialise", specialise, METH_O, "Give a subclass the methods as its own; return it."},
+    {"where", where, METH_NOARGS, "Return the caller's (code, lasti), for a comparison with sys._getframe()."},
+    {"setup", setup, METH_VARARGS, "Take the parts of the slow path that are Python."},
+    {"set_machinery", set_machinery, METH_O, "Take the table of modules: name -> whether it makes locks for others."},
+    {"after_fork", after_fork, METH_NOARGS, "Free the guards of threads that did not come along."},
+    {NULL, NULL, 0, NULL},
+};
+
+#define SLOT(id, value) {id, (void *)(value)}
+#define END {0, NULL}
+#define FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE)
+
+static PyType_Slot mutex_slots[] = {SLOT(Py_tp_new, mutex_new),         SLOT(Py_tp_init, mutex_init),
+                                    SLOT(Py_tp_dealloc, mutex_dealloc), SLOT(Py_tp_getset, mutex_getset),
+                                    SLOT(Py_tp_members, mutex_members), SLOT(Py_tp_traverse, mutex_traverse), END};
+static PyType_Slot plain_slots[] = {SLOT(Py_tp_methods, plain_methods), SLOT(Py_tp_traverse, mutex_traverse), END};
+static PyType_Slot recursive_slots[] = {SLOT(Py_tp_methods, recursive_methods), SLOT(Py_tp_traverse, mutex_traverse), END};
+static PyType_Slot record_slots[] = {SLOT(Py_tp_new, record_object_new), SLOT(Py_tp_methods, record_methods),
+                                     SLOT(Py_tp_dealloc, record_object_dealloc), END};
+static PyType_Slot view_slots[] = {SLOT(Py_tp_methods, view_methods),     SLOT(Py_tp_dealloc, view_dealloc),
+                                   SLOT(Py_tp_repr, view_repr),           SLOT(Py_mp_length, view_length),
+                                   SLOT(Py_mp_ass_subscript, view_store), SLOT(Py_sq_contains, view_contains), END};
+static PyType_Spec mutex_spec = {"lockwatch._core._fastpath.Mutex", sizeof(Mutex), 0, FLAGS, mutex_slots};
+static PyType_Spec plain_spec = {"lockwatch._core._fastpath.PlainMutex", sizeof(Mutex), 0, FLAGS, plain_slots};
+static PyType_Spec recursive_spec = {"lockwatch._core._fastpath.RecursiveMutex", sizeof(Mutex), 0, FLAGS,
+                                     recursive_slots};
+static PyType_Spec record_spec = {"lockwatch._core._fastpath.Record", sizeof(RecordObject), 0, Py_TPFLAGS_DEFAULT,
+                                  record_slots};
+static PyType_Spec view_spec = {"lockwatch._core._fastpath.State", sizeof(View), 0,
+                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, view_slots};
+
+static int add_type(PyObject *module, PyTypeObject **into, PyType_Spec *spec, PyTypeObject *base)
+{
+    *into = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+    return *into == NULL ? -1 : PyModule_AddType(module, *into);
+}
+
+static int execute(PyObject *module)
+{
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "the C fast path serves the main interpreter only");
+        return -1;
+    }
+    memset(&here, 0, sizeof here);
+    if (add_type(module, &core.mutex, &mutex_spec, NULL) < 0 ||
+        add_type(module, &core.plain, &plain_spec, core.mutex) < 0 ||
+        add_type(module, &core.recursive, &recursive_spec, core.mutex) < 0 ||
+        add_type(module, &core.record, &record_spec, NULL) < 0 || add_type(module, &core.view, &view_spec, NULL) < 0)
+        return -1;
+    core.native = (PyObject *)PyCode_NewEmpty("<native>", "<native>", 0);
+    core.str_became_signal = PyUnicode_InternFromString("_became_signal");
+    core.str_refuse_release = PyUnicode_InternFromString("_refuse_release");
+    core.str_odd_arguments = PyUnicode_InternFromString("_odd_arguments");
+    core.str_holds = PyUnicode_InternFromString("holds");
+    core.str_record = PyUnicode_InternFromString("record");
+    core.str_pop = PyUnicode_InternFromString("pop");
+    core.str_name = PyUnicode_InternFromString("name");
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    SLOT(Py_mod_exec, execute),
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    END,
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "lockwatch._core._fastpath", NULL, 0, module_methods, module_slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__fastpath(void);
+PyMODINIT_FUNC PyInit__fastpath(void) { return PyModuleDef_Init(&definition); }
