@@ -38,11 +38,12 @@ def _load() -> str:
     if sys.implementation.name != "cpython":
         return f"not for {sys.implementation.name}"
     try:
-        from lockwatch._core import _fastpath as module
+        import lockwatch._core._fastpath  # noqa: F401 - taken from sys.modules below
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError):
             return "it was not built (no C compiler when lockwatch was installed?)"
         return f"it cannot be loaded: {error}"
+    module: Any = sys.modules["lockwatch._core._fastpath"]
     frame = sys._getframe()
     before = frame.f_lasti
     code, lasti = module.where()

@@ -336,6 +336,10 @@ def test_signals_lose_no_lock(run_python: RunPython) -> None:
     """An exception from a signal handler leaves a `with` block unlocked, wherever it strikes: C twin only."""
     if fastpath.IMPLEMENTATION != "c":
         pytest.skip("no Python code can guard the first instruction of __exit__ (F3)")
+    if sys.version_info[:2] == (3, 14):
+        pytest.skip(
+            "this CPython looks for signals between __enter__ and the block: it loses its own locks, too"
+        )
     done = run_python(
         """
         import signal, time, lockwatch
