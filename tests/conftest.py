@@ -33,9 +33,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def bring_c_twin() -> None:
     """Puts the compiled fast path of the installed package beside its source: `python -m pytest` tests the source tree."""
     name = f"lockwatch/_core/_fastpath{sysconfig.get_config_var('EXT_SUFFIX')}"
-    with contextlib.suppress(OSError, importlib.metadata.PackageNotFoundError):
-        built = Path(str(importlib.metadata.distribution("lockwatch").locate_file(name)))
-        ours = REPOSITORY / name
+    ours = REPOSITORY / name
+    for distribution in importlib.metadata.distributions(name="lockwatch"):
+        built = Path(str(distribution.locate_file(name)))
+        if built == ours or not built.exists():
+            continue  # what an installation has left in the source tree, for example
         if not ours.exists() or ours.stat().st_mtime < built.stat().st_mtime:
             fresh = ours.with_suffix(f".{os.getpid()}")
             shutil.copy2(built, fresh)

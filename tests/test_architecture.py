@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import lockwatch
+from lockwatch._core import fastpath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +203,7 @@ def test_every_module_imports_on_its_own(run_python: RunPython) -> None:
     names = [
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
         for path in MODULES
-        if path.stem != "__main__"
+        if path.stem != "__main__" and (path.stem != "heldtable" or fastpath.IMPLEMENTATION == "c")
     ]
     done = run_python(
         """

@@ -69,7 +69,7 @@ from __future__ import annotations
 
 from time import monotonic_ns, sleep
 
-from lockwatch._core import detector, hooks, parking, settings
+from lockwatch._core import agents, detector, hooks, parking, settings
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER, SINCE, TAKEN, is_waiters
 from lockwatch._core.signals import may_run_handler
 from lockwatch._core.waits import (
@@ -328,6 +328,9 @@ def _pass_on(lock: MutexBase, hold: Any) -> None:
         if not heads or not _grantable(heads[0]):
             break
         head = heads[0]
+        if head.hold is hold and head.agent is agents.current():
+            _unqueue(lock, head)  # our own, whose clean-up was cut off: it does not wait any more
+            continue
         verdict = head.slot.setdefault(VERDICT, GRANTED)
         if verdict is not GRANTED:
             _unqueue(lock, head)  # it times out, or is a victim: it is awake, and leaving

@@ -31,6 +31,12 @@ PARALLEL = not getattr(sys, "_is_gil_enabled", lambda: True)()
 needs_c = pytest.mark.skipif(fastpath.IMPLEMENTATION != "c", reason=f"Python twin: {fastpath.REASON}")
 
 
+@pytest.fixture(autouse=True)
+def hold_nothing() -> None:
+    """Begin with a thread that holds nothing: other tests may have left entries of locks that they made by hand."""
+    dict.clear(agents.current().holds)
+
+
 def in_thread(body: Callable[[], object]) -> None:
     """Runs ``body`` in a thread that has ended, with its local storage, when this returns."""
     thread = threading.Thread(target=body)

@@ -109,11 +109,6 @@ PLANTED: dict[str, tuple[Replace, Program, str]] = {
         STARVING,
         "deadlock was seen|livelock",
     ),
-    "M5: the hold that is given on is the one that it waits with": (
-        Replace("_wait_turn", "waiter.hold = (*now[:PARKER], parker, [0])", "pass"),
-        STARVING,
-        "livelock",
-    ),
     "the last waiter does not leave starvation mode": (
         Replace("_own", "lock._starving = False", "pass"),
         STARVING,
