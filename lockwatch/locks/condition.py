@@ -1,6 +1,6 @@
 """``lockwatch.Condition``, and the ``wait`` that `install()` gives to every ``threading.Condition``.
 
-The behaviour is CPython's, to the letter: the same queue of raw locks, one for each waiter, which ``notify``
+The behaviour is CPython's, to the letter: the same queue, with something for each waiter that ``notify``
 releases. What differs is how the waiter sleeps on its own: in the graph, so that it can be found asleep, and
 be woken as a victim. So waiters of both kinds, ours and those that began to wait before, work on one
 condition.
@@ -23,7 +23,28 @@ from lockwatch.locks.rlock import RLock
 from lockwatch.locks.things import thing_of
 
 if TYPE_CHECKING:
+    from _thread import LockType
     from types import FrameType
+
+
+class Waiter:
+    """What stands in a queue of a condition for one waiter: ``notify`` releases it as if it were a raw lock.
+
+    Attributes:
+        parker: What the waiter sleeps on.
+        notified: Whether it was let go. The parker does not tell: it is taken again as soon as the waiter wakes.
+    """
+
+    __slots__ = ("notified", "parker")
+
+    def __init__(self, parker: LockType) -> None:
+        self.parker = parker
+        self.notified = False
+
+    def release(self) -> None:
+        """Let the waiter go; first it is noted that it was."""
+        self.notified = True
+        self.parker.release()
 
 
 def wait(self: Any, timeout: float | None = None) -> bool:
@@ -47,12 +68,13 @@ def wait(self: Any, timeout: float | None = None) -> bool:
     if not self._is_owned():
         raise RuntimeError("cannot wait on un-acquired lock")
     parker = parking.new_parker()
-    self._waiters.append(parker)
+    waiter = Waiter(parker)
+    self._waiters.append(waiter)
     saved = self._release_save()
     notified = False
     try:
         if timeout is None or timeout > 0 or (_REFUSES_NAN and isnan(timeout)):
-            notified = _sleep(self, parker, timeout, sys._getframe(1))
+            notified = _sleep(self, waiter, timeout, sys._getframe(1))
         else:
             notified = parker.acquire(False)
         return notified
@@ -60,16 +82,19 @@ def wait(self: Any, timeout: float | None = None) -> bool:
         self._acquire_restore(saved)
         if not notified:
             try:
-                self._waiters.remove(parker)
+                self._waiters.remove(waiter)
             except ValueError:
                 pass
 
 
-def _sleep(condition: Any, parker: Any, timeout: float | None, frame: FrameType) -> bool:
+def _sleep(condition: Any, waiter: Waiter, timeout: float | None, frame: FrameType) -> bool:
     thing, caller = thing_of(condition, frame)
+    thing.waiter = waiter
     code, lasti = (None, -1) if caller is None else (caller.f_code, caller.f_lasti)
     timeout_ns = None if timeout is None else check_timeout(True, timeout)
-    return blocking.block(blocking.ParkedWait(agents.current(), thing, parker, timeout_ns, code, lasti))
+    return blocking.block(
+        blocking.ParkedWait(agents.current(), thing, waiter.parker, timeout_ns, code, lasti)
+    )
 
 
 class Condition(threading.Condition):

@@ -52,15 +52,17 @@ class Thing:
         subject: The object itself.
         lock: The lock inside it, which knows where it was made.
         condition: The condition in whose queue the waiter stands.
+        waiter: What stands there for it.
     """
 
-    __slots__ = ("condition", "kind", "lock", "subject")
+    __slots__ = ("condition", "kind", "lock", "subject", "waiter")
 
     def __init__(self, kind: str, subject: object, lock: object) -> None:
         self.kind = kind
         self.subject = subject
         self.lock = lock
         self.condition: Any = None
+        self.waiter: Any = None
 
     @property
     def name(self) -> str | None:
@@ -84,9 +86,9 @@ class Thing:
         return NOBODY if self._notified(wait) else self._enders(wait)
 
     def _notified(self, wait: Wait) -> bool:
-        """Whether the waiter was notified: ``notify`` lets its parker go, and takes it out of the queue then."""
-        parker: Any = getattr(wait, "parker", None)
-        return parker not in self.condition._waiters or not parker.locked()
+        """Whether the waiter was notified: ``notify`` lets it go, and takes it out of the queue then."""
+        del wait
+        return self.waiter is None or self.waiter.notified or self.waiter not in self.condition._waiters
 
     def _enders(self, wait: Wait) -> Blockers:
         """Say who could notify."""
