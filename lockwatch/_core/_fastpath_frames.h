@@ -65,6 +65,20 @@ static inline int lasti_of(FrameHead *frame, PyObject *code)
 #endif
 }
 
+/* Whether a frame is one of Python's: each entry into the interpreter has one of its own, without code, or, in 3.12,
+   with a code object that stands for that. */
+static int is_python(FrameHead *frame)
+{
+    PyObject *code = FRAME_CODE(frame);
+    if (!Py_IS_TYPE(code, &PyCode_Type))
+        return 0;
+#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030D0000
+    return PyUnicode_CompareWithASCIIString(((PyCodeObject *)code)->co_filename, "<shim>") != 0;
+#else
+    return 1;
+#endif
+}
+
 static inline void find_site(PyThreadState *state, Site *site, int with)
 {
     FrameHead *frame = TOP_FRAME(state);
@@ -79,7 +93,7 @@ static inline void find_site(PyThreadState *state, Site *site, int with)
     }
     if (UNLIKELY(with && frame->globals == core.threading)) { /* `with condition`: that line */
         FrameHead *back = frame->previous;
-        while (back != NULL && !Py_IS_TYPE(FRAME_CODE(back), &PyCode_Type))
+        while (back != NULL && !is_python(back))
             back = back->previous;
         if (back != NULL) {
             frame = back;

@@ -20,6 +20,7 @@ from time import sleep
 from lockwatch._core import agents, settings
 from lockwatch._core.frames import current_frames
 from lockwatch._core.knots import ASLEEP, CYCLE, ORPHAN, SELF, STARVED, Edge, Knot
+from lockwatch._core.originals import get_ident
 from lockwatch._core.signals import may_run_handler
 from lockwatch._core.waits import ALL, ANY, FREE, OPEN, innermost
 
@@ -244,7 +245,11 @@ def someone_else_may_act(stuck: dict[Agent, Edge]) -> bool:
     """
     if threading._limbo:  # type: ignore[attr-defined]  # a thread is being started
         return True
+    me = get_ident()
     known = {agent.ident for agent in stuck}
+    known |= {
+        agent.ident for agent in agents.dying.copy().values() if agent.ident == me
+    }  # it looks as its last act
     if _unknown_threads(known):
         return True
     return any(agent.main for agent in stuck) and may_run_handler()
