@@ -26,7 +26,7 @@ def refused(where):
 
 def check(run_python: RunPython, program: str) -> None:
     """Run a program that asserts, with ``watched`` and ``refused`` defined in it."""
-    done = run_python(TOOLS.replace("\n", "\n    ") + program)
+    done = run_python(TOOLS.replace("\n", "\n    ") + program, timeout=90)
     assert done.returncode == 0, done.stderr
 
 
