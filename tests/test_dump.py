@@ -60,10 +60,11 @@ from lockwatch._core import agents
 errors = os.open("errors", os.O_CREAT | os.O_RDWR)
 os.dup2(errors, 2)
 mine = threading.Lock()
+ready = []
 
 def blocked():
     agent = agents.by_ident.get(threading.main_thread().ident)
-    return agent is not None and agent.waits
+    return ready and agent is not None and agent.waits  # it also waits for a thread that it starts
 
 def written():
     return os.pread(errors, 1_000_000, 0).decode()
@@ -82,6 +83,7 @@ def sender():
 {make}
 thread = threading.Thread(target=sender, name="sender")
 thread.start()
+ready.append(1)
 {wait}  # the wait
 thread.join()
 assert not lockwatch.recorded_findings()
