@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 from lockwatch._core import agents, tasks
 from lockwatch._core.tasks import agent_of
 from lockwatch._core.waits import ALL, ANY, FREE, NOBODY, OPEN, Blockers
-from lockwatch.aio.chain import callbacks_of, frames_of, name_in, variable
+from lockwatch.aio.chain import callbacks_of, frames_of, is_librarys, name_in, variable
 from lockwatch.locks import things
 from lockwatch.locks.things import future_blockers
 
@@ -195,7 +195,7 @@ def resource_of(task: Any, future: Any) -> Resource:
         return tasks.UnreadFuture(future)
     found: Awaited | None = None
     for frame in reversed(frames_of(task)):
-        if not str(frame.f_globals.get("__name__")).startswith(("asyncio.", "lockwatch.")):
+        if not is_librarys(frame):
             break  # the program's own: what it called is what it waits for
         build = _BUILDERS.get(frame.f_code)
         if build is not None:

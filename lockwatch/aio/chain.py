@@ -59,6 +59,11 @@ def _step(awaitable: Any) -> tuple[FrameType | None, Any]:
     return None, inner[0] if inner else None
 
 
+def is_librarys(frame: FrameType) -> bool:
+    """Whether a frame is asyncio's or ours, and not the program's."""
+    return str(frame.f_globals.get("__name__")).startswith(("asyncio.", "lockwatch."))
+
+
 def callbacks_of(future: Any) -> list[Any]:
     """Return the functions that are to be called when a future is done."""
     try:
@@ -105,7 +110,7 @@ def referred(callback: Any) -> Iterator[Any]:
 def name_in(frames: list[FrameType], thing: object) -> str | None:
     """Return what the innermost coroutine of the program calls a thing: ``ready``, ``Kitchen.ready``; or None."""
     for frame in reversed(frames):
-        if str(frame.f_globals.get("__name__")).startswith(("asyncio.", "lockwatch.")):
+        if is_librarys(frame):
             continue
         variables = frame.f_locals
         for name, value in variables.items():
