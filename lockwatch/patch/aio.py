@@ -17,13 +17,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lockwatch.patch import postimport
+from lockwatch.patch.methods import Methods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-_replaced: list[tuple[Any, str, Any, Any]] = []
-"""(owner, attribute, original, ours)."""
+_replaced = Methods()
 _KINDS = ("Lock", "Condition", "Semaphore", "Event", "Barrier", "Queue")
 
 
@@ -40,18 +40,13 @@ def restore() -> None:
     postimport.forget("asyncio")
     if not _replaced:
         return
-    while _replaced:
-        owner, attribute, original, ours = _replaced.pop()
-        if owner.__dict__.get(attribute) is ours:
-            setattr(owner, attribute, original)
+    _replaced.restore()
     _forget_all()
     _renew_conditions()
 
 
 def _put(asyncio: ModuleType) -> None:
-    for owner, attribute, ours in _targets(asyncio):
-        _replaced.append((owner, attribute, owner.__dict__[attribute], ours))
-        setattr(owner, attribute, ours)
+    _replaced.put(_targets(asyncio))
 
 
 def _targets(asyncio: Any) -> list[tuple[Any, str, Any]]:

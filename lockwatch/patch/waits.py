@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from lockwatch.locks import condition, importlock, joins, primitives, queueusers
 from lockwatch.patch import classes, postimport
+from lockwatch.patch.methods import Methods
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-_replaced: list[tuple[Any, str, Any, Any]] = []
-"""(owner, attribute, original, ours)."""
+_replaced = Methods()
 
 
 def replace() -> None:
     """Put the watched waits in place."""
-    _put(_targets())
-    _put(importlock.targets())
+    _replaced.put(_targets())
+    _replaced.put(importlock.targets())
     postimport.when_loaded("concurrent.futures._base", _futures)
     postimport.when_loaded("concurrent.futures.thread", _pools)
     postimport.when_loaded("asyncio", _event_loops)
@@ -41,10 +41,7 @@ def restore() -> None:
     postimport.forget("concurrent.futures._base")
     postimport.forget("concurrent.futures.thread")
     postimport.forget("asyncio")
-    while _replaced:
-        owner, attribute, original, ours = _replaced.pop()
-        if owner.__dict__.get(attribute) is ours:
-            setattr(owner, attribute, original)
+    _replaced.restore()
 
 
 def _targets() -> list[tuple[Any, str, Any]]:
@@ -71,13 +68,13 @@ def _futures(_module: ModuleType) -> None:
     from lockwatch.locks import futures
 
     futures.recognise_futures()
-    _put(futures.targets())
+    _replaced.put(futures.targets())
 
 
 def _pools(_module: ModuleType) -> None:
     from lockwatch.locks import pools
 
-    _put(pools.targets())
+    _replaced.put(pools.targets())
 
 
 def _event_loops(_module: ModuleType) -> None:
@@ -85,10 +82,4 @@ def _event_loops(_module: ModuleType) -> None:
     from lockwatch.aio import cancels, loops
 
     del cancels, remarks  # they put themselves in place
-    _put(loops.targets())
-
-
-def _put(targets: list[tuple[Any, str, Any]]) -> None:
-    for owner, attribute, ours in targets:
-        _replaced.append((owner, attribute, owner.__dict__[attribute], ours))
-        setattr(owner, attribute, ours)
+    _replaced.put(loops.targets())
