@@ -218,6 +218,7 @@ class WaitsFor(_Value):
         age: seconds since then.
         timeout: seconds after which the wait ends by itself, None for never.
         mode: lock mode that is wanted, ``"exclusive"`` for an ordinary lock.
+        seen: of a lock order, how often it was seen; about, and None elsewhere.
     """
 
     resource: str
@@ -228,6 +229,7 @@ class WaitsFor(_Value):
     age: float = 0.0
     timeout: float | None = None
     mode: str = "exclusive"
+    seen: int | None = None
 
     @classmethod
     def from_json(cls, data: object) -> "WaitsFor":
@@ -242,6 +244,7 @@ class WaitsFor(_Value):
             age=reading.number_or_none(obj, "age") or 0.0,
             timeout=reading.number_or_none(obj, "timeout"),
             mode=reading.text(obj, "mode", "exclusive"),
+            seen=reading.integer_or_none(obj, "seen"),
         )
 
 
@@ -368,9 +371,6 @@ class Finding(_Value):
             advice=reading.text_or_none(obj, "advice"),
             fingerprint=reading.text(obj, "fingerprint", ""),
         )
-
-
-# --- helpers -------------------------------------------------------------------------------------------
 
 
 def check_schema(schema: object) -> None:

@@ -29,7 +29,7 @@ SOURCES = sorted(
 MAX_LINES = {"lockwatch": 400, "benchmarks": 400, "tests": 600}
 
 MIDDLE = {"_labels", "_reading", "advice", "config", "delivery", "diagnosis", "errors", "findings", "naming"}
-MIDDLE |= {"dump", "remarks", "tables", "weights"}
+MIDDLE |= {"dump", "orderfile", "ordering", "orders", "remarks", "tables", "weights"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_core": set(),
     **{name: {"_core"} | MIDDLE for name in MIDDLE},

@@ -105,6 +105,10 @@ class MutexBase:
         """Raise the error for a release that is not the caller's to make; ``hold`` is the present owner's, if any."""
         raise NotImplementedError
 
+    def _is_signal(self) -> bool:
+        """Return whether no owner can be told: lock order does not apply then."""
+        return self._signal
+
     def _became_signal(self) -> None:
         """Note that the lock was released by another agent than its owner."""
         self._signal = True

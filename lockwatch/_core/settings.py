@@ -31,4 +31,16 @@ respect_foreign_threads: bool = True
 """Whether a thread unknown to Python counts as able to end a wait that anybody could end."""
 
 held_across_await: bool = False
+
+order: bool = True
+"""Whether the order in which locks are taken is learned."""
+
+order_raises: bool = False
+"""Whether an acquire that closes a cycle of orders raises; else the finding is only reported."""
+
+order_locks: int = 10_000
+"""Locks, and lock classes, whose order is remembered."""
+
+order_edges: int = 100_000
+"""Orders of two locks, and of two lock classes, that are remembered."""
 """Whether a task that awaits while it holds a thread's lock is reported."""

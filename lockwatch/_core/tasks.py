@@ -62,6 +62,8 @@ class TaskAgent(Agent):
         self.holds = {}
         self.waits = []
         self.joiners = []
+        self.chains = {}
+        self.clock = None
         self.thread_ref = None
         self.task_ref = weakref.ref(task)
         self.loop_ref = weakref.ref(task.get_loop())

@@ -9,11 +9,14 @@ Assumes the names of the local variables of ``wait`` and ``as_completed``, as fr
 from __future__ import annotations
 
 import concurrent.futures._base as base
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
+from lockwatch._core import agents, segments, settings
 from lockwatch.locks.things import FuturesThing, FutureThing, of_self, recognise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 
@@ -29,6 +32,30 @@ def _next_completed(frame: FrameType) -> FuturesThing:
     """Make the resource of ``as_completed``, which waits for any of those that are left."""
     variables = frame.f_locals
     return FuturesThing(tuple(variables.get("pending") or variables["fs"]), None, everyone=False)
+
+
+def watched_result(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``Future.result`` and ``exception``: what ran in a pool is over for whoever has its result."""
+
+    @wraps(original)
+    def result(self: Any, timeout: float | None = None) -> Any:
+        try:
+            return original(self, timeout)
+        finally:
+            clock = self.__dict__.get(segments.ATTRIBUTE)
+            if clock is not None and settings.order and self.done():
+                segments.acquire(agents.current(), clock.known())
+
+    return result
+
+
+def targets() -> list[tuple[Any, str, Any]]:
+    """Return what `install()` replaces here: owner, attribute, replacement."""
+    future: Any = base.Future
+    return [
+        (future, "result", watched_result(future.result)),
+        (future, "exception", watched_result(future.exception)),
+    ]
 
 
 def recognise_futures() -> None:

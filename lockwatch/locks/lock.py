@@ -13,7 +13,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lockwatch._core import agents, hooks
+from lockwatch._core import agents, hooks, orderbook, settings
 from lockwatch._core.fastpath import PlainMutex
 from lockwatch._core.holds import HOW
 from lockwatch._core.mutex import OWNED
@@ -72,7 +72,7 @@ class Lock(PlainMutex, WatchedLock):
         if hold is None or hold is getattr(wait, "hold", None):
             return NOBODY
         owner = agents.responsible(wait, hold)
-        if self._signal or (self._created is not None and self._class_key() in _signal_classes):
+        if self._is_signal():
             return Blockers(OPEN, (owner,), hold)
         if wait.hope and not hold[HOW] and not _by_with(wait):
             return Blockers(ALL, (owner,), hold, partial(in_sight, self))
@@ -86,11 +86,16 @@ class Lock(PlainMutex, WatchedLock):
         code, lasti = self._created  # type: ignore[misc]
         return id(code), lasti
 
+    def _is_signal(self) -> bool:
+        return self._signal or (self._created is not None and self._class_key() in _signal_classes)
+
     def _became_signal(self) -> None:
         """Note that another thread than the owner released it: it and its class are signals from now on."""
         self._signal = True
         if self._created is not None:
             _signal_classes[self._class_key()] = self._created[0]
+        if settings.order:
+            orderbook.forget(self)
 
     def _refuse_release(self, _hold: Hold | None, /) -> None:
         raise hooks.misuse(f"release unlocked lock: {self._title()} is not held by anybody")

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lockwatch import config, delivery, dump
+from lockwatch import config, delivery, dump, orderfile
 from lockwatch import diagnosis as diagnosis
 from lockwatch._core import originals
 from lockwatch.errors import InstallError
@@ -96,6 +96,7 @@ def install(**settings: Any) -> None:
                 raise
         if present.dump_signal is not None:
             dump.on_signal(present.dump_signal)
+        orderfile.begin(present.order_file)
         if present.report is not None and (_state.reports or delivery._report_sink is None):
             delivery.report_to(present.report)
             _state.reports = True
@@ -114,6 +115,7 @@ def uninstall() -> None:
             exits.restore()
             waits.restore()
             dump.no_signals()
+            orderfile.begin(None)
             names.restore()
             adopt.give_back()
             if _state.reports:

@@ -54,6 +54,7 @@ def _targets() -> list[tuple[Any, str, Any]]:
     return [
         (threading.Condition, "wait", wraps(threading.Condition.wait)(condition.wait)),
         (thread, "join", wraps(thread.join)(joins.watched_join(thread.join))),
+        (thread, "start", wraps(thread.start)(joins.watched_start(thread.start))),
         (semaphore, "__init__", wraps(semaphore.__init__)(primitives.note_capacity(semaphore.__init__))),
         (semaphore, "__enter__", primitives.enter_semaphore),
         (semaphore, "__exit__", primitives.exit_semaphore),
@@ -67,6 +68,7 @@ def _futures(_module: ModuleType) -> None:
     from lockwatch.locks import futures
 
     futures.recognise_futures()
+    _put(futures.targets())
 
 
 def _pools(_module: ModuleType) -> None:
