@@ -45,6 +45,7 @@ PAGES = [
             "index",
             "tutorial",
             "howto-run",
+            "howto-lock-order",
             "howto-install",
             "howto-report",
             "reference",
