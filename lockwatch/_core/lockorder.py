@@ -221,6 +221,7 @@ def _facts_of(lock: MutexBase) -> LockFacts:
     made = LockFacts(lock._key, lock_class, getattr(lock, "kind", "lock"), lock._name, lock._created)
     tether = Tether(lock, died)
     tether.key = lock._key
+    lock_class.born()
     return facts.setdefault(lock._key, (made, tether))[0]
 
 

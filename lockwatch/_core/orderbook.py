@@ -135,6 +135,7 @@ def _work(events: list[Event], found: list[tuple[Event, Cycle]]) -> bool:
         known = facts.pop(key, None)
         if known is not None:
             known[0].died = when
+            known[0].lock_class.alive -= 1
         ignored_locks.discard(key)
         _locks.remove(key)
     limit, edges = settings.order_locks, settings.order_edges

@@ -76,15 +76,25 @@ class LockClass:
         named: Whether the class is a name.
         nested: Whether one agent was seen to hold several of its locks at a time: they have an order among
             themselves, so one does not stand for another.
+        alive: How many of its locks that were nested live; about.
+        crowded: Whether that was ever more than one: what a factory makes has many uses.
     """
 
-    __slots__ = ("created", "key", "named", "nested")
+    __slots__ = ("alive", "created", "crowded", "key", "named", "nested")
 
     def __init__(self, key: Any, created: tuple[CodeType, int] | None, named: bool) -> None:
         self.key = key
         self.created = created
         self.named = named
         self.nested = False
+        self.alive = 0
+        self.crowded = False
+
+    def born(self) -> None:
+        """Note that a lock of the class is known."""
+        self.alive += 1
+        if self.alive > 1:
+            self.crowded = True
 
 
 class Context:
@@ -239,21 +249,27 @@ def stands_for_locks(contexts: Sequence[Context]) -> bool:
     """Return whether a cycle of lock classes would also be one of locks.
 
     The lock that one party holds and the lock of that class that another wants must be able to be the same
-    one: they are, or have one name, or were never there at the same time; or the pairs lie alike beside each
-    other, as two attributes that one class makes for each of its objects do. Locks of a class that were seen
-    nested have an order of their own, and do not stand for each other.
+    one: they are; or they have one name; or the one was gone before the other came, and so it was with all
+    locks of the class; or the pairs were made alike, as two attributes are that one class makes for each of its
+    objects. Locks of a class that were seen nested have an order of their own: none stands for another.
     """
-    alike = sum(context.inner.key - context.outer.key for context in contexts) == 0
+    alike = sum(context.inner.key - context.outer.key for context in contexts) == 0 and all(
+        context.outer.created is not None
+        and context.inner.created is not None
+        and context.outer.created[0] is context.inner.created[0]
+        for context in contexts
+    )
     for context, other in zip(contexts, [*contexts[1:], contexts[0]], strict=True):
         wanted, held = context.inner, other.outer
         if wanted.key == held.key and wanted.key:
             continue
         if not (wanted.key and held.key):
             continue  # of another run, or declared
-        if wanted.replaces(held):
+        lock_class = wanted.lock_class
+        if wanted.replaces(held) and (lock_class.named or not lock_class.crowded):
             continue
-        if wanted.lock_class.nested:
+        if lock_class.nested:
             return False
-        if not (wanted.lock_class.named or alike):
+        if not (lock_class.named or alike):
             return False
     return True

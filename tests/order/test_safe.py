@@ -108,6 +108,24 @@ def test_two_classes_that_alternate_in_a_tree(stage: Stage) -> None:
     assert stage.found() == []
 
 
+def test_locks_of_a_factory(stage: Stage) -> None:
+    """What one place makes for many uses is no class in which one lock stands for another, also over time."""
+
+    def make(kind: type[lockwatch.Lock | lockwatch.RLock]) -> lockwatch.Lock | lockwatch.RLock:
+        return lockwatch.Lock() if kind is lockwatch.Lock else lockwatch.RLock()
+
+    def program(kinds: list[type[lockwatch.Lock | lockwatch.RLock]]) -> None:
+        locks = [make(kind) for kind in kinds]
+        for first in range(len(locks)):
+            for second in range(first + 1, len(locks)):
+                if kinds[first] is not kinds[second]:
+                    nest(locks[first], locks[second])()
+
+    plain, recursive = lockwatch.Lock, lockwatch.RLock
+    stage.run(lambda: program([plain, recursive, recursive]), lambda: program([recursive, plain, plain]))
+    assert stage.found() == []
+
+
 def test_hand_over_hand(stage: Stage) -> None:
     """Walking a list, the next is taken before the last is let go; several walk in the same direction."""
     locks = [lockwatch.Lock() for _ in range(5)]
