@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from lockwatch.locks import RLock as RLock
     from lockwatch.locks import Semaphore as Semaphore
     from lockwatch.locks.base import LockStatistics as LockStatistics
+    from lockwatch.orders import ignore as ignore
+    from lockwatch.orders import lock_order as lock_order
+    from lockwatch.orders import nested as nested
     from lockwatch.patch import UnwatchedLock as UnwatchedLock
     from lockwatch.patch import install as install
     from lockwatch.patch import installed as installed
@@ -69,10 +72,13 @@ _HOMES = {
     "configure": "config",
     "deadlock_weight": "weights",
     "holders": "tables",
+    "ignore": "orders",
     "install": "patch",
     "installed": "patch",
     "is_installed": "patch",
     "last_deadlock": "delivery",
+    "lock_order": "orders",
+    "nested": "orders",
     "recorded_findings": "delivery",
     "on_finding": "delivery",
     "set_deadlock_weight": "weights",
@@ -105,10 +111,13 @@ __all__ = [
     "configure",
     "deadlock_weight",
     "holders",
+    "ignore",
     "install",
     "installed",
     "is_installed",
     "last_deadlock",
+    "lock_order",
+    "nested",
     "on_finding",
     "recorded_findings",
     "set_deadlock_weight",

@@ -28,11 +28,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast, get_args
 
-from lockwatch._core import settings
+from lockwatch._core import segments, settings
 from lockwatch.errors import ConfigError
 
 Mode = Literal["off", "observe", "raise"]
 ForeignThreads = Literal["respect", "ignore"]
+Order = Literal["off", "warn", "raise"]
 
 RESERVED = frozenset({"LOCKWATCH_PURE"})
 """Variables of other parts of lockwatch, which are no settings: which twin of the fast path to load."""
@@ -64,6 +65,11 @@ class Config:
         dump_signal: a signal, by name or number, at which all waits, holders and stacks are printed to stderr;
             None for none.
         held_across_await: whether a task that awaits while it holds a lock for threads is reported as misuse.
+        order: what happens when locks are taken in an order that can deadlock with one seen before: ``warn``
+            reports it, ``raise`` also raises LockOrderError at the acquire, ``off`` learns no order.
+        order_file: path of a file that keeps the order of lock classes from run to run; None for none.
+        order_locks: locks, and lock classes, whose order is remembered.
+        order_edges: orders of two locks, and of two lock classes, that are remembered.
 
     Raises:
         ConfigError: a value that cannot be.
@@ -83,6 +89,10 @@ class Config:
     stall_exit: float = 0.0
     dump_signal: str | None = None
     held_across_await: bool = False
+    order: Order = "warn"
+    order_file: str | None = None
+    order_locks: int = 10_000
+    order_edges: int = 100_000
 
     def __post_init__(self) -> None:
         for name in _DEFAULTS:
@@ -102,7 +112,7 @@ class Config:
         for key, value in overrides.items():
             if key not in _DEFAULTS:
                 raise ConfigError(f"there is no setting {key!r}{_meant(key, _DEFAULTS)}")
-            given = _absolute(value, os.curdir) if key == "report" else value
+            given = _absolute(value, os.curdir) if key in _PATHS else value
             values[key] = _checked(key, given, key)
         return cls(**cast("dict[str, Any]", values))
 
@@ -143,6 +153,8 @@ def configure(**overrides: object) -> Config:
     if "report" in overrides:
         # Made absolute now: a later configure() may happen in another directory.
         explicit["report"] = _absolute(overrides["report"], os.curdir)
+    if "order_file" in overrides:
+        explicit["order_file"] = _absolute(overrides["order_file"], os.curdir)
     config = Config.load(**explicit)
     _explicit = explicit
     apply(config)
@@ -160,6 +172,12 @@ def apply(config: Config) -> None:
     settings.stall_ns = round((config.stall or 0.0) * 1e9) or None
     settings.stall_exit_ns = round(config.stall_exit * 1e9) or None
     settings.held_across_await = config.held_across_await
+    order = config.order != "off" and config.mode != "off"
+    if order and not settings.order:
+        segments.forget_all_chains()  # what was seen meanwhile was not looked at
+    settings.order = order
+    settings.order_raises = config.order == "raise" and config.mode == "raise"
+    settings.order_locks, settings.order_edges = config.order_locks, config.order_edges
     _current = config
 
 
@@ -214,7 +232,7 @@ def _from_pyproject() -> dict[str, object]:
         name = key.replace("-", "_")
         if name not in _DEFAULTS:
             raise ConfigError(f"{layer}: there is no setting {key!r}{_meant(name, _DEFAULTS)}")
-        given = _absolute(value, folder) if name == "report" else value
+        given = _absolute(value, folder) if name in _PATHS else value
         values[name] = _checked(name, given, f"{layer}: {key}")
     return values
 
@@ -260,7 +278,7 @@ def _from_text(name: str, text: str, where: str) -> object:
     """Turn a variable's text into a value of its setting's type, checked."""
     value: object = text
     lowered = text.lower()
-    if name == "report":
+    if name in _PATHS:
         value = _absolute(text, os.curdir)
     elif name == "mode" and lowered in _BOOLEANS:
         value = "raise" if _BOOLEANS[lowered] else "off"
@@ -283,10 +301,22 @@ def _from_text(name: str, text: str, where: str) -> object:
 _DEFAULTS: dict[str, object] = {field.name: field.default for field in fields(Config)}
 """Every setting, with its default, whose type is the setting's type."""
 
-_WORDS: dict[str, tuple[str, ...]] = {"mode": get_args(Mode), "foreign_threads": get_args(ForeignThreads)}
+_WORDS: dict[str, tuple[str, ...]] = {
+    "mode": get_args(Mode),
+    "foreign_threads": get_args(ForeignThreads),
+    "order": get_args(Order),
+}
 """Settings that are one of some words."""
 
-_RANGES: dict[str, tuple[int, int]] = {"exit_status": (0, 255), "stack_depth": (1, 10_000)}
+_PATHS = frozenset({"report", "order_file"})
+"""Settings that are the path of a file."""
+
+_RANGES: dict[str, tuple[int, int]] = {
+    "exit_status": (0, 255),
+    "stack_depth": (1, 10_000),
+    "order_locks": (10, 10_000_000),
+    "order_edges": (10, 100_000_000),
+}
 """Settings that are a whole number, with the least and the largest."""
 
 _MOST_SECONDS = 1e9
@@ -307,7 +337,7 @@ def _checked(name: str, value: object, where: str) -> object:
             return value
         raise _bad(where, value, f"a whole number from {least} to {most}")
 
-    if name == "report":
+    if name in _PATHS:
         if value is None or (isinstance(value, str) and value and "\0" not in value):
             return value
         raise _bad(where, value, "the path of a file")

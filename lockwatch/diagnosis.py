@@ -154,7 +154,7 @@ class _Look:
         runner = agent.runner()
         innermost_frame = None if runner is None else self.frames.get(runner.ident)
         frames = _running(agent.coroutine_frames(), innermost_frame)
-        return _entries(reversed(frames), self.depth)
+        return places([(frame.f_code, frame.f_lasti) for frame in reversed(frames)], self.depth)
 
 
 def _identity(resource: Any) -> int:
@@ -252,7 +252,7 @@ def place_of(agent: Agent) -> findings.Site | None:
 
 def stack(frame: FrameType | None, depth: int) -> tuple[findings.Frame, ...]:
     """Return the innermost ``depth`` frames, outermost first, without ours at either end."""
-    return _entries(_outwards(frame), depth)
+    return places(((frame.f_code, frame.f_lasti) for frame in _outwards(frame)), depth)
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
@@ -269,17 +269,16 @@ def _running(coroutines: list[FrameType], innermost_frame: FrameType | None) -> 
     return coroutines
 
 
-def _entries(frames: Iterable[FrameType], depth: int) -> tuple[findings.Frame, ...]:
-    """Turn frames, innermost first, into at most ``depth`` entries, outermost first."""
+def places(frames: Iterable[tuple[CodeType, int]], depth: int) -> tuple[findings.Frame, ...]:
+    """Turn places in code, innermost first, into at most ``depth`` entries, outermost first, without ours."""
     entries: list[findings.Frame] = []
-    for frame in frames:
+    for code, lasti in frames:
         if len(entries) >= depth:
             break
-        code: CodeType = frame.f_code
         if code.co_filename.startswith(_RUNNER) and code.co_filename != _DEMO:
             break  # what lies further out is `lockwatch run` and its console script
         if not (_is_ours(code) or _runs_the_program(code)):
-            line = frame.f_lineno or line_of(code, frame.f_lasti)
+            line = line_of(code, lasti)
             entries.append(
                 findings.Frame(code.co_filename, line, code.co_name, _source(code.co_filename, line))
             )

@@ -123,6 +123,7 @@ class WaitsFor(_Value):
         mode: lock mode that is wanted, ``"exclusive"`` for an ordinary lock.
         users: who has been on the other side of a queue so far: its producers for who takes something out, else its
             consumers; ``"Thread 'feed' (gone)"``. The last few.
+        seen: of a lock order, how often it was seen; about, and None elsewhere.
     """
 
     resource: str
@@ -134,6 +135,7 @@ class WaitsFor(_Value):
     timeout: float | None = None
     mode: str = "exclusive"
     users: tuple[str, ...] = ()
+    seen: int | None = None
 
     @classmethod
     def from_json(cls, data: object) -> "WaitsFor":
@@ -149,6 +151,7 @@ class WaitsFor(_Value):
             timeout=reading.number_or_none(obj, "timeout"),
             mode=reading.text(obj, "mode", "exclusive"),
             users=tuple(reading.text({"users": item}, "users") for item in reading.items(obj, "users")),
+            seen=reading.integer_or_none(obj, "seen"),
         )
 
 
@@ -275,9 +278,6 @@ class Finding(_Value):
             advice=reading.text_or_none(obj, "advice"),
             fingerprint=reading.text(obj, "fingerprint", ""),
         )
-
-
-# --- helpers -------------------------------------------------------------------------------------------
 
 
 def check_schema(schema: object) -> None:

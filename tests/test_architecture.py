@@ -41,7 +41,7 @@ MIDDLE = {
     "findings",
     "naming",
 }
-MIDDLE |= {"dump", "remarks", "tables", "weights"}
+MIDDLE |= {"dump", "orderfile", "ordering", "orders", "remarks", "tables", "weights"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_core": set(),
     **{name: {"_core"} | MIDDLE for name in MIDDLE},

@@ -58,6 +58,10 @@ def test_defaults(folder: Path) -> None:
         "stall_exit": 0.0,
         "dump_signal": None,
         "held_across_await": False,
+        "order": "warn",
+        "order_file": None,
+        "order_locks": 10_000,
+        "order_edges": 100_000,
     }
 
 
@@ -241,6 +245,10 @@ def test_the_cores_defaults_are_the_configurations() -> None:
     first = {name: getattr(settings, name) for name in dir(settings) if not name.startswith("_")}
     assert first == {
         "held_across_await": False,
+        "order": True,
+        "order_edges": 100_000,
+        "order_locks": 10_000,
+        "order_raises": False,
         "raise_deadlocks": True,
         "reacquire_grace_ns": 1_000_000_000,
         "respect_foreign_threads": True,

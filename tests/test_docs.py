@@ -46,6 +46,7 @@ PAGES = [
             "tutorial",
             "tutorial-asyncio",
             "howto-run",
+            "howto-lock-order",
             "howto-install",
             "howto-report",
             "reference",

@@ -37,6 +37,10 @@ Invariants, beside F1 to F3 of twin.py and M1 to M8 of mutex.py
       reference under the guard, and only if the count is not zero.
   C7  A record refers to its agent until the thread ends; at the end all that it still holds gets tuples, which do.
 
+Lock order. Each lock in a record's list has a number for the chain from the list's beginning to it, and each record a
+table of the chains whose order is known; lockorder.py is asked about the others. The table is its agent's own; it is
+forgotten by a new salt, which anybody may store.
+
 Fork: the child resets the guards, as a thread that is gone may have been within one. The list is an array, and
 whole at every instruction.
 
@@ -46,7 +50,8 @@ is no later than its agent's own wait. The call site is stored only if it is not
 keeps the code object of its last user alive. Interpreter: the main one only; a subinterpreter is refused, and uses
 the twin.
 
-Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_frames.h (call sites). */
+Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_frames.h (call sites), _fastpath_view.h
+(`lock._state`). */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -69,12 +74,15 @@ Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_fra
 #include "_fastpath_holds.h"
 #include "_fastpath_frames.h"
 
+static PyObject *call_through(PyObject *what, Mutex *m, PyObject *hold);
+
 /* ---- acquire ---------------------------------------------------------------------------------------------------- */
 
-/* Take the lock if it is free: 1 if so. In starvation mode a newcomer does not try while others wait (M5). */
+/* Take the lock if it is free: 1 if so, or 2 if the order of the locks now held was not seen yet. In starvation mode a newcomer does not try while others wait (M5). */
 static inline int take(Mutex *m, Record *me, const Site *site, int with)
 {
     PyObject *old = NULL;
+    int taken = 1;
     if (OWNER(m) != NULL || (queued(m) && STARVING(m)))
         return 0;
     lock_guard(&me->guard);
@@ -90,11 +98,47 @@ static inline int take(Mutex *m, Record *me, const Site *site, int with)
         m->code = Py_NewRef(site->code);
     }
     list_push(me, m);
+    if (UNLIKELY(me->count > 1) && !order_is_known(me, m->chain))
+        taken = 2;
     unlock_guard(&me->guard);
     m->acquisitions++;
     if (UNLIKELY(old != NULL))
         Py_DECREF(old); /* the last thing: its weak references may have callbacks */
-    return 1;
+    return taken;
+}
+
+/* Have the order of the locks now held learned, by lockorder.py; if that raises, the lock is released again. */
+static Py_NO_INLINE PyObject *learn_order(Mutex *m, Record *me)
+{
+    PyObject *hold = current_hold(m), *kind, *value, *trace;
+    if (hold == NULL || me->agent == NULL) {
+        Py_XDECREF(hold);
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_True); /* another thread released it meanwhile */
+    }
+    uint64_t salt = SALT(me), chain = m->chain;
+    PyObject *args[] = {PyTuple_GET_ITEM(hold, 0), (PyObject *)m, hold};
+    PyObject *tally = PyObject_Vectorcall(core.learn_order, args, 3, NULL);
+    if (tally == NULL) {
+        PyErr_Fetch(&kind, &value, &trace);
+        Py_XDECREF(call_through(core.release_slow, m, hold));
+        PyErr_Restore(kind, value, trace);
+        Py_DECREF(hold);
+        return NULL;
+    }
+    Py_DECREF(hold);
+    if (PyByteArray_CheckExact(tally) && PyByteArray_GET_SIZE(tally) == sizeof(long long)) {
+        if (me->known == NULL)
+            me->known = PyMem_RawCalloc(KNOWN, sizeof *me->known);
+        if (me->known != NULL) {
+            Known *known = known_slot(me, chain ^ salt);
+            PyObject *old = known->tally;
+            known->chain = chain ^ salt;
+            known->tally = tally;
+            tally = old;
+        }
+    }
+    Py_XDECREF(tally);
+    Py_RETURN_TRUE;
 }
 
 /* The slow path, which is Python; `limit` is a time-out in nanoseconds (an int object) or None. */
@@ -121,6 +165,15 @@ static PyObject *take_slowly(Mutex *m, Record *me, const Site *site, int with, P
     Py_XDECREF(since);
     Py_XDECREF(lasti);
     Py_XDECREF(agent);
+    if (result == Py_True && limit == Py_None) {
+        lock_guard(&me->guard);
+        int known = me->count < 2 || OWNER(m) != me || order_is_known(me, m->chain);
+        unlock_guard(&me->guard);
+        if (!known) {
+            Py_DECREF(result);
+            return learn_order(m, me);
+        }
+    }
     return result;
 }
 
@@ -132,7 +185,10 @@ static Py_NO_INLINE PyObject *take_contended(Mutex *m, Record *me, const Site *s
     for (int turn = 0; turn < 4 && !STARVING(m) && OWNER(m) != me; turn++) {
         for (int i = 0; i < 30; i++)
             pause_cpu();
-        if (take(m, me, site, with))
+        int taken = take(m, me, site, with);
+        if (taken == 2 && limit == Py_None)
+            return learn_order(m, me);
+        if (taken)
             Py_RETURN_TRUE;
     }
 #endif
@@ -150,8 +206,11 @@ static Py_NO_INLINE PyObject *take_contended(Mutex *m, Record *me, const Site *s
 static inline PyObject *acquire_plainly(Mutex *m, int with, int recursive)
 {
     ENTER(m, with)
-    if (LIKELY(take(m, me, &site, with)))
+    int taken = take(m, me, &site, with);
+    if (LIKELY(taken == 1))
         Py_RETURN_TRUE;
+    if (taken)
+        return learn_order(m, me);
     if (recursive && OWNER(m) == me) {
         m->count++;
         Py_RETURN_TRUE;
@@ -221,6 +280,11 @@ static Py_NO_INLINE PyObject *acquire_with(Mutex *m, PyObject *const *args, Py_s
 }
 
 /* ---- release ---------------------------------------------------------------------------------------------------- */
+
+static PyObject *get_key(PyObject *self, void *Py_UNUSED(none))
+{
+    return PyLong_FromUnsignedLongLong(((Mutex *)self)->serial);
+}
 
 /* Call release_slow or wake_next; if that is interrupted it is completed first (F3). */
 static PyObject *call_through(PyObject *what, Mutex *m, PyObject *hold)
@@ -303,7 +367,7 @@ static Py_NO_INLINE PyObject *release_otherwise(Mutex *m, Record *me, int by_exi
         Py_DECREF(noted);
     }
     if (OWNER(m) == &foreign) { /* an agent with a table of its own */
-        PyObject *holds = PyObject_GetAttr(owner, core.str_holds), *key = PyLong_FromVoidPtr(m);
+        PyObject *holds = PyObject_GetAttr(owner, core.str_holds), *key = get_key((PyObject *)m, NULL);
         PyObject *popped =
             holds && key ? PyObject_CallMethodObjArgs(holds, core.str_pop, key, Py_None, NULL) : NULL;
         Py_XDECREF(holds);
@@ -407,11 +471,19 @@ static PyMethodDef recursive_methods[] = {
 
 /* ---- the lock as an object -------------------------------------------------------------------------------------- */
 
+static uint64_t serials;
+
+static PyObject *next_serial(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    return PyLong_FromUnsignedLongLong(__atomic_add_fetch(&serials, 1, __ATOMIC_RELAXED));
+}
+
 static PyObject *mutex_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(named))
 {
     Mutex *m = (Mutex *)type->tp_alloc(type, 0); /* zeroed: free, nobody waits */
     if (m != NULL) {
         m->recursive = PyType_IsSubtype(type, core.recursive) != 0;
+        m->serial = __atomic_add_fetch(&serials, 1, __ATOMIC_RELAXED);
         enable_try_incref((PyObject *)m);
     }
     return (PyObject *)m;
@@ -515,8 +587,6 @@ static PyObject *get_view(PyObject *self, void *Py_UNUSED(none))
     return (PyObject *)view;
 }
 
-static PyObject *get_key(PyObject *self, void *Py_UNUSED(none)) { return PyLong_FromVoidPtr(self); }
-
 static PyObject *get_ref(PyObject *self, void *Py_UNUSED(none)) { return PyWeakref_NewRef(self, NULL); }
 
 static PyObject *get_created(PyObject *self, void *Py_UNUSED(none))
@@ -561,100 +631,7 @@ static PyMemberDef mutex_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-/* ---- the view: `lock._state`, with the methods of the twin's dictionary ----------------------------------------- */
-
-static PyObject *hold_or(Mutex *m, PyObject *otherwise)
-{
-    PyObject *hold = current_hold(m);
-    return hold != NULL ? hold : PyErr_Occurred() ? NULL : Py_NewRef(otherwise);
-}
-
-static PyObject *view_get(PyObject *self, PyObject *const *args, Py_ssize_t given)
-{
-    return hold_or(((View *)self)->lock, given > 1 ? args[1] : Py_None);
-}
-
-static int is_hold(PyObject *hold)
-{
-    if (PyTuple_Check(hold) && PyTuple_GET_SIZE(hold) >= 6)
-        return 1;
-    PyErr_SetString(PyExc_TypeError, "not a hold");
-    return 0;
-}
-
-static PyObject *view_setdefault(PyObject *self, PyObject *const *args, Py_ssize_t given)
-{
-    Mutex *m = ((View *)self)->lock;
-    PyObject *keeper, *hold = given == 2 ? args[1] : Py_None, *now = NULL;
-    if (!is_hold(hold))
-        return NULL;
-    Record *r = record_of(PyTuple_GET_ITEM(hold, 0), &keeper);
-    FENCE(); /* C5 */
-    while (now == NULL && !PyErr_Occurred()) {
-        if (claim(m, &transit)) {
-            attach(m, r, hold);
-            now = Py_NewRef(hold);
-        } else
-            now = current_hold(m);
-    }
-    Py_XDECREF(keeper);
-    return now;
-}
-
-static int view_store(PyObject *self, PyObject *Py_UNUSED(key), PyObject *hold)
-{
-    Mutex *m = ((View *)self)->lock;
-    PyObject *keeper, *old;
-    if (hold == NULL) {
-        old = detach(m);
-        SET_OWNER(m, NULL);
-    } else {
-        if (!is_hold(hold))
-            return -1;
-        Record *r = record_of(PyTuple_GET_ITEM(hold, 0), &keeper);
-        old = detach(m);
-        attach(m, r, hold);
-        Py_XDECREF(keeper);
-    }
-    Py_XDECREF(old);
-    return 0;
-}
-
-static PyObject *view_pop(PyObject *self, PyObject *const *args, Py_ssize_t given)
-{
-    Mutex *m = ((View *)self)->lock;
-    PyObject *hold = hold_or(m, given > 1 ? args[1] : Py_None);
-    if (hold != NULL && view_store(self, NULL, NULL) < 0)
-        Py_CLEAR(hold);
-    return hold;
-}
-
-static Py_ssize_t view_length(PyObject *self) { return OWNER(((View *)self)->lock) != NULL; }
-
-static int view_contains(PyObject *self, PyObject *Py_UNUSED(key)) { return OWNER(((View *)self)->lock) != NULL; }
-
-static PyObject *view_repr(PyObject *self)
-{
-    PyObject *hold = hold_or(((View *)self)->lock, Py_None);
-    PyObject *text = hold == NULL ? NULL : PyUnicode_FromFormat("{0: %R}", hold);
-    Py_XDECREF(hold);
-    return text;
-}
-
-static void view_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    Py_DECREF(((View *)self)->lock);
-    PyObject_Free(self);
-    Py_DECREF(type);
-}
-
-static PyMethodDef view_methods[] = {
-    {"get", (PyCFunction)(void (*)(void))view_get, METH_FASTCALL, NULL},
-    {"setdefault", (PyCFunction)(void (*)(void))view_setdefault, METH_FASTCALL, NULL},
-    {"pop", (PyCFunction)(void (*)(void))view_pop, METH_FASTCALL, NULL},
-    {NULL, NULL, 0, NULL},
-};
+#include "_fastpath_view.h"
 
 /* ---- the record as an object ------------------------------------------------------------------------------------ */
 
@@ -700,7 +677,20 @@ static PyObject *record_end(PyObject *self, PyObject *Py_UNUSED(none))
     return left;
 }
 
+static PyObject *record_forget(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    forget_chains(((RecordObject *)self)->record);
+    Py_RETURN_NONE;
+}
+
+static PyObject *record_count(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyLong_FromLong(__atomic_load_n(&((RecordObject *)self)->record->count, __ATOMIC_RELAXED));
+}
+
 static PyMethodDef record_methods[] = {
+    {"count", record_count, METH_NOARGS, "Return how many locks are held."},
+    {"forget_chains", record_forget, METH_NOARGS, "Let the order of the locks held be looked at anew (lockorder.py)."},
     {"held", record_held, METH_NOARGS, "Return the holds in the order taken, as a list of (key, hold)."},
     {"end", record_end, METH_NOARGS, "The thread has ended: return what it still holds, and forget it (C7)."},
     {NULL, NULL, 0, NULL},
@@ -737,7 +727,7 @@ static PyObject *where(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 static PyObject *setup(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject **into[] = {&core.record_for, &core.acquire_slow, &core.release_slow, &core.wake_next,
-                         &core.check_timeout, &core.no_later_than, &core.threading};
+                         &core.check_timeout, &core.no_later_than, &core.learn_order, &core.threading};
     const Py_ssize_t count = (Py_ssize_t)(sizeof into / sizeof *into);
     if (PyTuple_GET_SIZE(args) != count)
         return PyErr_Format(PyExc_TypeError, "setup() takes %zd arguments", count);
@@ -765,6 +755,7 @@ static PyMethodDef module_methods[] = {
     {"where", where, METH_NOARGS, "Return the caller's (code, lasti), for a comparison with sys._getframe()."},
     {"setup", setup, METH_VARARGS, "Take the parts of the slow path that are Python."},
     {"set_machinery", set_machinery, METH_O, "Take the table of modules: name -> whether it makes locks for others."},
+    {"next_serial", next_serial, METH_NOARGS, "Return the number that a lock would have that is made now."},
     {"after_fork", after_fork, METH_NOARGS, "Free the guards of threads that did not come along."},
     {NULL, NULL, 0, NULL},
 };

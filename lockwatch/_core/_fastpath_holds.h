@@ -6,6 +6,12 @@ Part of _fastpath.c, where the invariants (C1 to C7) stand. */
 
 struct mutex;
 
+/* A chain of locks whose order is known (lockorder.py). */
+typedef struct {
+    uint64_t chain;  /* its number, by the record's salt */
+    PyObject *tally; /* bytearray of eight bytes: how often it was seen here */
+} Known;
+
 /* What one agent holds. */
 typedef struct record {
     uint8_t guard;
@@ -14,6 +20,8 @@ typedef struct record {
     int credit, stride;  /* acquires until the clock is looked at next; between the last look and then */
     long long looked;    /* at the clock, when */
     struct mutex **list; /* the locks held, in the order taken */
+    uint64_t salt;       /* replaced to forget all chains that are known */
+    Known *known;        /* those that are, KNOWN of them, or NULL; the agent's own doing alone */
     PyObject *agent;     /* strong; NULL before the thread's first lock and after its end (C7) */
     struct record *next_free, *next;
 } Record;
@@ -36,6 +44,8 @@ typedef struct mutex {
     PyObject *queue;   /* list, made for the first waiter, never replaced */
     PyObject *weakrefs;
     long long acquisitions;
+    uint64_t serial;   /* the lock's number; not used again */
+    uint64_t chain;    /* while held: a number for the owner's list from its beginning to here */
     long long since;   /* when it was taken, on the monotonic clock; 0 if nobody looked */
 } Mutex;
 
@@ -52,7 +62,7 @@ typedef struct {
 /* One interpreter, so plain statics (see the slots at the end). */
 static struct {
     PyTypeObject *mutex, *plain, *recursive, *record, *view;
-    PyObject *record_for, *acquire_slow, *release_slow, *wake_next, *check_timeout, *no_later_than;
+    PyObject *record_for, *acquire_slow, *release_slow, *wake_next, *check_timeout, *no_later_than, *learn_order;
     PyObject *threading, *machinery; /* dictionaries: globals of threading; module name -> whether machinery */
     PyObject *native;                /* code object that stands for a caller that is not Python */
     PyObject *str_became_signal, *str_refuse_release, *str_made, *str_odd_arguments, *str_holds, *str_record,
@@ -159,6 +169,42 @@ static inline int queued(Mutex *m)
 
 /* ---- records ---------------------------------------------------------------------------------------------------- */
 
+/* The number of a chain of locks, as lockdep's iterate_chain_key. */
+static inline uint64_t mix(uint64_t chain, uint64_t serial)
+{
+    chain = (chain ^ serial) * 0x9E3779B97F4A7C15u;
+    return chain ^ chain >> 32;
+}
+
+static inline uint64_t chain_at(Record *r, int i)
+{
+    return mix(i ? r->list[i - 1]->chain : 0, r->list[i]->serial);
+}
+
+#define KNOWN 256
+#define SALT(r) __atomic_load_n(&(r)->salt, __ATOMIC_RELAXED)
+
+static void forget_chains(Record *r)
+{
+    static uint64_t last;
+    __atomic_store_n(&r->salt, mix(__atomic_add_fetch(&last, 1, __ATOMIC_RELAXED), 0), __ATOMIC_RELAXED);
+}
+
+static inline Known *known_slot(Record *r, uint64_t salted) { return &r->known[salted % KNOWN]; }
+
+/* Whether the order of the locks in a chain is known, in one comparison; it is counted then. */
+static inline int order_is_known(Record *r, uint64_t chain)
+{
+    uint64_t salted = chain ^ SALT(r);
+    if (UNLIKELY(r->known == NULL))
+        return 0;
+    Known *known = known_slot(r, salted);
+    if (UNLIKELY(known->chain != salted || known->tally == NULL))
+        return 0;
+    ++*(long long *)(void *)PyByteArray_AS_STRING(known->tally);
+    return 1;
+}
+
 /* Put the lock into the list; guard held. Without memory it is owned all the same, and only missing in reports. */
 static inline void list_push(Record *r, Mutex *m)
 {
@@ -176,6 +222,7 @@ static inline void list_push(Record *r, Mutex *m)
         PyMem_RawFree(old);
     }
     r->list[r->count] = m;
+    m->chain = chain_at(r, r->count);
     r->count++;
 }
 
@@ -192,6 +239,8 @@ static inline void list_remove(Record *r, Mutex *m)
     if (i >= 0) {
         memmove(&r->list[i], &r->list[i + 1], (size_t)(r->count - i - 1) * sizeof *r->list);
         r->count--;
+        for (; i < r->count; i++)
+            r->list[i]->chain = chain_at(r, i);
     }
 }
 
@@ -234,8 +283,10 @@ static Record *find_me(PyThreadState *state)
     PyObject *agent = PyTuple_GET_ITEM(found, 0); /* (agent, RecordObject) */
     Record *r = ((RecordObject *)PyTuple_GET_ITEM(found, 1))->record;
     lock_guard(&r->guard);
-    if (r->agent == NULL)
+    if (r->agent == NULL) {
         r->agent = Py_NewRef(agent);
+        forget_chains(r);
+    }
     unlock_guard(&r->guard);
     here.state = state;
     here.record = r;
@@ -374,7 +425,7 @@ static PyObject *held(Record *r)
         PyObject *hold = result == NULL ? NULL : current_hold(locks[i]);
         if (hold != NULL) {
             if (r->agent == NULL || PyTuple_GET_ITEM(hold, 0) == r->agent) {
-                PyObject *entry = Py_BuildValue("NO", PyLong_FromVoidPtr(locks[i]), hold);
+                PyObject *entry = Py_BuildValue("KO", (unsigned long long)locks[i]->serial, hold);
                 if (entry == NULL || PyList_Append(result, entry) < 0)
                     Py_CLEAR(result);
                 Py_XDECREF(entry);

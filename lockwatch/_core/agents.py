@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lockwatch._core.holds import Hold
+    from lockwatch._core.orderedges import Tally
+    from lockwatch._core.segments import Clock
     from lockwatch._core.waits import Wait
 
 _serials = count(1)
@@ -61,10 +63,14 @@ class Agent:
         holds: Every lock that it owns, by the lock's number, in the order taken.
         waits: What it waits for, innermost last.
         joiners: Waits for its end; they are woken by it.
+        chains: The chains of locks that it was seen to hold in this segment (`lockwatch._core.lockorder`).
+        clock: Says which segments of threads exclude each other (`lockwatch._core.segments`), or None.
     """
 
     __slots__ = (
         "__weakref__",
+        "chains",
+        "clock",
         "daemon",
         "end_mark",
         "ended",
@@ -96,6 +102,8 @@ class Agent:
         self.holds: dict[int, Hold] = make_holds()
         self.waits: list[Wait] = []
         self.joiners: list[Wait] = []
+        self.chains: dict[tuple[int, ...], Tally] = {}
+        self.clock: Clock | None = None
         self.thread_ref = None if thread is None else weakref.ref(thread)
         self.end_mark: Any = None
         if thread is not None and not isinstance(thread, threading._DummyThread):

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 
-from lockwatch._core import agents
+from lockwatch._core import agents, hooks, lockorder, mutexbase
 from lockwatch._core.holds import NoLaterThan
 from lockwatch._core.mutex import acquire_slow, release_slow, wake_next
 from lockwatch._core.mutexbase import MutexMethods
@@ -103,8 +103,19 @@ else:
     from lockwatch._core.heldtable import HeldTable
 
     _fastpath.setup(
-        _record_for, acquire_slow, release_slow, wake_next, check_timeout, NoLaterThan, threading.__dict__
+        _record_for,
+        acquire_slow,
+        release_slow,
+        wake_next,
+        check_timeout,
+        NoLaterThan,
+        lockorder.note_new,
+        threading.__dict__,
     )
+    hooks.learn_order = lambda _agent, _lock, _hold: (
+        None
+    )  # the twin has it learned when the slow path returns
+    mutexbase.next_serial = _fastpath.next_serial
     agents.make_holds = HeldTable
     agents.end_holds = _end
     if hasattr(os, "register_at_fork"):

@@ -76,10 +76,10 @@ class HeldTable(dict):  # type: ignore[type-arg]
         return iter(self.copy())
 
     def __len__(self) -> int:
-        return len(self.copy())
+        return self.record.count() + super().__len__()
 
     def __bool__(self) -> bool:
-        return bool(self.copy())
+        return len(self) > 0
 
     def __eq__(self, other: object) -> bool:
         return self.copy() == other

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
     from lockwatch._core.knots import Knot
+    from lockwatch._core.mutexbase import MutexBase
+    from lockwatch._core.orderrelation import Cycle
     from lockwatch._core.waits import Wait
 
 
@@ -40,6 +42,22 @@ def _left_behind(tasks: Sequence[Agent]) -> None:
     del tasks
 
 
+def _learn_order(agent: Agent, lock: MutexBase, hold: Hold) -> None:
+    del agent, lock, hold
+
+
+def _order(cycle: Cycle) -> object:
+    return cycle
+
+
+def _order_error(finding: object) -> BaseException:
+    return RuntimeError(f"lock order: {finding}")
+
+
+def _order_trimmed() -> None:
+    pass
+
+
 def _internal(where: str, error: BaseException) -> None:
     del where, error
 
@@ -60,6 +78,14 @@ held_across_await: Callable[[Agent, Hold], None] = _held_across_await
 """Told about a task that awaits while it holds a thread's lock."""
 left_behind: Callable[[Sequence[Agent]], None] = _left_behind
 """Told about the tasks that were pending when their loop was closed."""
+learn_order: Callable[[Agent, MutexBase, Hold], None] = _learn_order
+"""`lockwatch._core.lockorder.note`: that module builds on the mutex, which calls this when it had to wait."""
+order: Callable[[Cycle], object] = _order
+"""Turns a cycle of lock orders into a finding, delivers and returns it; None if it is known. Must not raise."""
+order_error: Callable[[object], BaseException] = _order_error
+"""Makes the exception of an acquire that contradicts the order of locks out of what `order` returned."""
+order_trimmed: Callable[[], None] = _order_trimmed
+"""Told the first time that lock orders were forgotten, since there are too many."""
 internal: Callable[[str, BaseException], None] = _internal
 """Told about an error in lockwatch itself: where, and which."""
 look_again: Callable[[], None] = _look_again

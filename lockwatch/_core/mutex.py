@@ -260,6 +260,8 @@ def _own(lock: MutexBase, waiter: Waiter) -> bool:
     lock._contended += 1
     if not is_waiters(lock._state.get(OWNED), waiter.parker):
         agent.holds.pop(lock._key, None)  # who released it looked before the entry was there
+    elif settings.order and len(agent.holds) > 1 and waiter.deadline_ns is None:
+        hooks.learn_order(agent, lock, hold)
     return True
 
 

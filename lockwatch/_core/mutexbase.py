@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from lockwatch._core.mutex import Waiter
     from lockwatch._core.waits import Blockers, Wait
 
-_serials = count(1)
+next_serial = count(1).__next__
+"""Numbers locks in the order in which they are made; the twin in C puts its own in place."""
 
 
 class MutexMethods:
@@ -47,6 +48,10 @@ class MutexMethods:
     def _refuse_release(self, hold: Hold | None, /) -> None:
         """Raise the error for a release that is not the caller's to make; ``hold`` is the present owner's, if any."""
         raise NotImplementedError
+
+    def _is_signal(self) -> bool:
+        """Return whether no owner can be told: lock order does not apply then."""
+        return self._signal
 
     def _became_signal(self) -> None:
         """Note that the lock was released by another agent than its owner."""
@@ -89,7 +94,7 @@ class MutexBase(MutexMethods):
     def __init__(self) -> None:
         self._state: dict[int, Hold] = {}
         self._queue: list[Waiter] = []
-        self._key = next(_serials)
+        self._key = next_serial()
         self._ref = ref(self)
         self._starving = self._signal = False
         self._acquisitions = self._contended = self._handoffs = 0

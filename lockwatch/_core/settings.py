@@ -32,3 +32,15 @@ respect_foreign_threads: bool = True
 
 held_across_await: bool = False
 """Whether a task that awaits while it holds a thread's lock is reported."""
+
+order: bool = True
+"""Whether the order in which locks are taken is learned."""
+
+order_raises: bool = False
+"""Whether an acquire that closes a cycle of orders raises; else the finding is only reported."""
+
+order_locks: int = 10_000
+"""Locks, and lock classes, whose order is remembered."""
+
+order_edges: int = 100_000
+"""Orders of two locks, and of two lock classes, that are remembered."""

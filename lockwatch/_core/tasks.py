@@ -64,6 +64,8 @@ class TaskAgent(Agent):
         self.waits = []
         self.joiners = []
         self.thread_ref = self.end_mark = None
+        self.chains = {}
+        self.clock = None
         self.task_ref = weakref.ref(task)
         self.loop_ref = weakref.ref(task.get_loop())
         self.end_watched = False

@@ -31,7 +31,7 @@ import sys
 import threading
 from time import monotonic_ns
 
-from lockwatch._core import agents
+from lockwatch._core import agents, lockorder, settings
 from lockwatch._core.agents import _local
 from lockwatch._core.holds import AGENT
 from lockwatch._core.mutex import OWNED, acquire_slow, may_keep, release_slow, wake_next
@@ -46,6 +46,15 @@ if TYPE_CHECKING:
 _getframe = sys._getframe
 _THREADING = threading.__dict__
 _register = agents._register
+
+
+def take_nested(lock: MutexBase, hold: Any) -> bool:
+    """Finish an acquire under other locks: enter it in the owner's table, and have its place in the order learned."""
+    me = hold[0]
+    me.holds[lock._key] = hold
+    lock._acquisitions += 1
+    lockorder.note(me, lock, hold)
+    return True
 
 
 class PlainMutex(MutexBase):
@@ -84,7 +93,10 @@ class PlainMutex(MutexBase):
         hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), False)
         try:
             if self._state.setdefault(OWNED, hold) is hold and (not self._queue or may_keep(self, hold)):
-                me.holds[self._key] = hold
+                holds = me.holds
+                if holds and settings.order:
+                    return take_nested(self, hold)
+                holds[self._key] = hold
                 self._acquisitions += 1
                 return True
         except BaseException:
@@ -103,7 +115,10 @@ class PlainMutex(MutexBase):
         hold = (me, self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), True)
         try:
             if self._state.setdefault(OWNED, hold) is hold and (not self._queue or may_keep(self, hold)):
-                me.holds[self._key] = hold
+                holds = me.holds
+                if holds and settings.order:
+                    return take_nested(self, hold)
+                holds[self._key] = hold
                 self._acquisitions += 1
                 return True
         except BaseException:
@@ -124,6 +139,8 @@ class PlainMutex(MutexBase):
         hold = (agents.current(), self._ref, frame.f_code, frame.f_lasti, monotonic_ns(), False)
         try:
             if self._state.setdefault(OWNED, hold) is hold and (not self._queue or may_keep(self, hold)):
+                if timeout_ns is None and settings.order and hold[0].holds:
+                    return take_nested(self, hold)
                 hold[0].holds[self._key] = hold
                 self._acquisitions += 1
                 return True
@@ -243,7 +260,10 @@ class RecursiveMutex(MutexBase):
             now = self._state.setdefault(OWNED, hold)
             if now is hold:
                 if not self._queue or may_keep(self, hold):
-                    me.holds[self._key] = hold
+                    holds = me.holds
+                    if holds and settings.order:
+                        return take_nested(self, hold)
+                    holds[self._key] = hold
                     self._acquisitions += 1
                     return True
             elif now[0] is me:
@@ -267,7 +287,10 @@ class RecursiveMutex(MutexBase):
             now = self._state.setdefault(OWNED, hold)
             if now is hold:
                 if not self._queue or may_keep(self, hold):
-                    me.holds[self._key] = hold
+                    holds = me.holds
+                    if holds and settings.order:
+                        return take_nested(self, hold)
+                    holds[self._key] = hold
                     self._acquisitions += 1
                     return True
             elif now[0] is me:
@@ -293,6 +316,8 @@ class RecursiveMutex(MutexBase):
             now = self._state.setdefault(OWNED, hold)
             if now is hold:
                 if not self._queue or may_keep(self, hold):
+                    if timeout_ns is None and settings.order and hold[0].holds:
+                        return take_nested(self, hold)
                     hold[0].holds[self._key] = hold
                     self._acquisitions += 1
                     return True

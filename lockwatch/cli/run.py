@@ -62,6 +62,8 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--stall-exit", {"metavar": "SECONDS", "type": float, "help": "end the program, with a report of all threads, "
         "when a lock is waited for so long (never)"}),
     ("--dump-signal", {"metavar": "SIGNAL", "help": "print all threads, waits and holders at this signal"}),
+    ("--order", {"choices": ("off", "warn", "raise"), "help": "locks taken in conflicting orders: report, or raise"}),
+    ("--order-file", {"metavar": "FILE", "help": "keep the order of locks in FILE and check the next run against it"}),
     ("--no-cpu", {"action": "store_false", "dest": "cpu", "help": "do not ask the system for CPU times"}),
 )
 # fmt: on

@@ -10,10 +10,11 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lockwatch._core import agents
 from lockwatch._core.fastpath import MutexBase, know_machinery
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER
 from lockwatch._core.mutex import OWNED, reset
-from lockwatch.errors import CopyError
+from lockwatch.errors import CopyError, MisuseError
 from lockwatch.locks.machinery import _known, makes_for_caller
 from lockwatch.naming import lock_name, site
 
@@ -139,6 +140,27 @@ class WatchedLock(Named, Uncopied, MutexBase):  # pyright: ignore[reportIncompat
             self._contended,
             self._handoffs,
         )
+
+    def assert_owned(self) -> None:
+        """Raise unless the calling thread holds the lock; for code that must be called with it.
+
+        Raises:
+            MisuseError: It does not.
+        """
+        hold = self._owner()
+        if hold is None or hold[AGENT] is not agents.current():
+            holder = "nobody holds it" if hold is None else self._holder(hold)
+            raise MisuseError(f"{self._title()} must be held by this thread here, but {holder}")
+
+    def assert_not_owned(self) -> None:
+        """Raise if the calling thread holds the lock; for code that must be called without it.
+
+        Raises:
+            MisuseError: It does; the message says where it took it.
+        """
+        hold = self._owner()
+        if hold is not None and hold[AGENT] is agents.current():
+            raise MisuseError(f"{self._title()} must not be held by this thread here; {self._holder(hold)}")
 
     def _at_fork_reinit(self) -> None:
         """Make the lock free, whoever held it; the standard library calls this in the child after a fork."""

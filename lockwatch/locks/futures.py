@@ -12,6 +12,7 @@ import concurrent.futures._base as base
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from lockwatch._core import agents, segments, settings
 from lockwatch.locks.things import FuturesThing, FutureThing, of_self, recognise
 
 if TYPE_CHECKING:
@@ -33,24 +34,50 @@ def _next_completed(frame: FrameType) -> FuturesThing:
     return FuturesThing(tuple(variables.get("pending") or variables["fs"]), None, everyone=False)
 
 
+def _comes_after(future: Any) -> None:
+    """What ran in a pool is over for whoever has its result, so it cannot deadlock with what comes now."""
+    clock = future.__dict__.get(segments.ATTRIBUTE)
+    if clock is not None and (clock.noted or clock.seen) and settings.order:
+        segments.acquire(agents.current(), clock.known())
+
+
 def watched_result(original: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap ``Future.result`` to return at once what is there; the result is stored before the state says so."""
 
     @wraps(original)
     def result(self: Any, timeout: float | None = None) -> Any:
         if self._state == base.FINISHED and self._exception is None:
+            _comes_after(self)
             return self._result
         try:
             return original(self, timeout)
         finally:
+            if self._state == base.FINISHED:
+                _comes_after(self)
             self = None  # as the original does: no cycle of the exception, its traceback and the future
 
     return result
 
 
+def watched_exception(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``Future.exception``: whoever has it comes after the work, too."""
+
+    @wraps(original)
+    def exception(self: Any, timeout: float | None = None) -> Any:
+        found = original(self, timeout)
+        _comes_after(self)
+        return found
+
+    return exception
+
+
 def targets() -> list[tuple[Any, str, Any]]:
     """Return what `install()` replaces here: owner, attribute, replacement."""
-    return [(base.Future, "result", watched_result(base.Future.result))]
+    future: Any = base.Future
+    return [
+        (future, "result", watched_result(future.result)),
+        (future, "exception", watched_exception(future.exception)),
+    ]
 
 
 def recognise_futures() -> None:

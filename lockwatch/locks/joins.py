@@ -15,7 +15,7 @@ import threading
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from lockwatch._core import agents, detector, ontop, parking
+from lockwatch._core import agents, detector, ontop, parking, segments
 from lockwatch._core.blocking import ParkedWait, block, raise_if_victim
 from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, innermost, publish, withdraw
 from lockwatch.locks.exitwait import Exit
@@ -76,8 +76,20 @@ def watched_join(original: Callable[..., None]) -> Callable[..., None]:
         else:
             _wait_for_end(agent)
             original(self)
+        if segments.ATTRIBUTE in self.__dict__ and not self.is_alive():
+            segments.joined(self)
 
     return join
+
+
+def watched_start(original: Callable[..., None]) -> Callable[..., None]:
+    """Wrap ``Thread.start``: what was done before it cannot deadlock with what the thread does."""
+
+    def start(self: threading.Thread) -> None:
+        segments.started(self)
+        original(self)
+
+    return start
 
 
 def _caller() -> tuple[CodeType | None, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lockwatch._core import agents, hooks, ontop
+from lockwatch._core import agents, hooks, ontop, orderbook, settings
 from lockwatch._core.fastpath import PlainMutex, specialised
 from lockwatch._core.frames import current_frames, standing_still
 from lockwatch._core.holds import AGENT, CODE, HOW
@@ -50,7 +50,7 @@ class PlainPolicy(WatchedLock):
         if hold is None or hold is getattr(wait, "hold", None):
             return NOBODY
         owner = agents.responsible(wait, hold)
-        if self._signal or (self._created is not None and self._class_key() in _signal_classes):
+        if self._is_signal():
             return Blockers(OPEN, (owner,), hold)
         if wait.hope and self._soft(wait, hold):
             return Blockers(ALL, (owner,), hold, self._in_sight)
@@ -76,11 +76,16 @@ class PlainPolicy(WatchedLock):
         code, lasti = self._created  # type: ignore[misc]
         return id(code), lasti
 
+    def _is_signal(self) -> bool:
+        return self._signal or (self._created is not None and self._class_key() in _signal_classes)
+
     def _became_signal(self) -> None:
         """Note that another thread than the owner released it: it and its class are signals from now on."""
         self._signal = True
         if self._created is not None:
             _signal_classes[self._class_key()] = self._created[0]
+        if settings.order:
+            orderbook.forget(self)
 
 
 @specialised

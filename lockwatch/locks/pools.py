@@ -15,7 +15,7 @@ import weakref
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents
+from lockwatch._core import agents, segments, settings
 from lockwatch.locks.joins import agent_of
 
 if TYPE_CHECKING:
@@ -29,10 +29,31 @@ def watched_run(original: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(original)
     def run(self: Any, *arguments: Any) -> None:
-        self.future._lockwatch_runner = agents.current()
-        original(self, *arguments)
+        future, me = self.future, agents.current()
+        future._lockwatch_runner = me
+        submitted = self.__dict__.get("_lockwatch_submitted")
+        if submitted is None:
+            original(self, *arguments)
+            return
+        future._lockwatch_clock = segments.begin_work(me, submitted)
+        try:
+            original(self, *arguments)
+        finally:
+            segments.end_work(me)
 
     return run
+
+
+def watched_item(original: Callable[..., None]) -> Callable[..., None]:
+    """Wrap ``_WorkItem.__init__`` to note what happened before the submit: it cannot deadlock with the work."""
+
+    @wraps(original)
+    def __init__(self: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: N807 - stands in for one
+        original(self, *arguments, **keywords)
+        if settings.order:
+            self._lockwatch_submitted = segments.release(agents.current())
+
+    return __init__
 
 
 def watched_submit(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,4 +96,8 @@ def targets() -> list[tuple[Any, str, Any]]:
     """Return what `install()` replaces here: owner, attribute, replacement."""
     item: Any = pool_module._WorkItem
     executor: Any = pool_module.ThreadPoolExecutor
-    return [(item, "run", watched_run(item.run)), (executor, "submit", watched_submit(executor.submit))]
+    return [
+        (item, "__init__", watched_item(item.__init__)),
+        (item, "run", watched_run(item.run)),
+        (executor, "submit", watched_submit(executor.submit)),
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from lockwatch._core import agents, hooks
+from lockwatch._core import agents, hooks, lockorder, settings
 from lockwatch._core.fastpath import RecursiveMutex, specialised
 from lockwatch._core.holds import AGENT
 from lockwatch._core.mutex import OWNED, acquire_slow, release_slow
@@ -72,6 +72,8 @@ class RLock(RecursiveMutex, WatchedLock):
         if now is hold and not self._queue:
             agent.holds[self._key] = hold
             self._acquisitions += 1
+            if settings.order and not settings.order_raises and len(agent.holds) > 1:
+                lockorder.note(agent, self, hold)  # not to raise: `with condition` is to find its lock taken
         else:
             if now is hold:
                 release_slow(self, hold)

@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lockwatch import config, delivery, dump
+from lockwatch import config, delivery, dump, orderfile
 from lockwatch import diagnosis as diagnosis
 from lockwatch._core import originals
 from lockwatch.errors import InstallError
@@ -98,6 +98,7 @@ def install(**settings: Any) -> None:
                 raise
         if present.dump_signal is not None:
             dump.on_signal(present.dump_signal)
+        orderfile.begin(present.order_file)
         if present.report is not None and (_state.reports or delivery._report_sink is None):
             delivery.report_to(present.report)
             _state.reports = True
@@ -117,6 +118,7 @@ def uninstall() -> None:
             aio.restore()
             waits.restore()
             dump.no_signals()
+            orderfile.begin(None)
             names.restore()
             adopt.give_back()
             if _state.reports:

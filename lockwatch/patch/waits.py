@@ -53,6 +53,7 @@ def _targets() -> list[tuple[Any, str, Any]]:
         (threading.Condition, "wait", wraps(threading.Condition.wait)(condition.wait)),
         (threading.Event, "wait", primitives.watched_event_wait(threading.Event.wait)),
         (thread, "join", wraps(thread.join)(joins.watched_join(thread.join))),
+        (thread, "start", wraps(thread.start)(joins.watched_start(thread.start))),
         (semaphore, "__init__", wraps(semaphore.__init__)(primitives.note_capacity(semaphore.__init__))),
         (semaphore, "__enter__", primitives.enter_semaphore),
         (semaphore, "__exit__", primitives.exit_semaphore),

@@ -38,6 +38,7 @@ MAX_HOLDS = 20
 
 _COLORS = {"error": "31;1", "warning": "33;1", "note": "36;1", "agent": "1", "fix": "32"}
 _HOLDS_LABELS = {"leak": "left held", "lock-order": "had"}
+_STACK_LABELS = {"lock-order": "took it at"}
 _WAITS_LABELS = {"lock-order": "then took", "stall": "waits for"}
 
 
@@ -154,7 +155,7 @@ def party_lines(party: Party, kind: str, color: bool, cwd: str | None, max_frame
     label = _HOLDS_LABELS.get(kind, "holds")
     rows = [_hold_row(label, hold, cwd) for hold in party.holds[:MAX_HOLDS]]
     if party.waits_for is not None:
-        rows.append(_wait_row(_WAITS_LABELS.get(kind, "waits for"), party.waits_for, cwd))
+        rows.append(_wait_row(_WAITS_LABELS.get(kind, "waits for"), party.waits_for, cwd, kind))
     table = _table(rows)
     hidden = len(party.holds) - MAX_HOLDS
     if hidden > 0:
@@ -164,7 +165,7 @@ def party_lines(party: Party, kind: str, color: bool, cwd: str | None, max_frame
     lines += table
 
     if party.stack and max_frames > 0:
-        lines += _stack(party.stack, max_frames)
+        lines += _stack(party.stack, max_frames, _STACK_LABELS.get(kind, "now at"))
     return lines
 
 
@@ -198,11 +199,13 @@ def _hold_row(label: str, hold: Hold, cwd: str | None) -> tuple[str, ...]:
     return (label, _printable(hold.resource), when, _place(hold.taken, cwd), _origin(hold.created, cwd), how)
 
 
-def _wait_row(label: str, wait: WaitsFor, cwd: str | None) -> tuple[str, ...]:
+def _wait_row(label: str, wait: WaitsFor, cwd: str | None, kind: str) -> tuple[str, ...]:
     extra = "" if wait.mode == "exclusive" else f"mode {_printable(wait.mode)}"
     if wait.timeout is not None:
         extra += (", " if extra else "") + f"for {humanise(wait.timeout)} at most"
-    when = f"since {humanise(wait.age)}"
+    when = f"{humanise(wait.age)} ago" if kind == "lock-order" else f"since {humanise(wait.age)}"
+    if wait.seen is not None:
+        extra += (", " if extra else "") + ("seen once" if wait.seen == 1 else f"seen {wait.seen:,} times")
     return (
         label,
         _printable(wait.resource),
@@ -232,9 +235,9 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return lines
 
 
-def _stack(stack: Sequence[Frame], max_frames: int) -> list[str]:
+def _stack(stack: Sequence[Frame], max_frames: int, label: str) -> list[str]:
     hidden = len(stack) - max_frames
-    lines = ["    now at"]
+    lines = [f"    {label}"]
     if hidden > 0:
         lines.append(f"      ... {hidden:,} more, further out")
     for frame in stack[-max_frames:]:

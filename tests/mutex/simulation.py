@@ -150,6 +150,9 @@ class Simulation:
         """Stands for the thread-local agent."""
         return self.world.current.agent  # type: ignore[no-any-return]
 
+    order = False
+    """Stands for the setting: the order of locks is not learned here."""
+
     @property
     def starvation_threshold_ns(self) -> float:
         """Stands for the setting."""

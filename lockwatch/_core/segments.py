@@ -1,0 +1,184 @@
+"""Segments: which stretches of threads cannot run at the same time, since one was over when the other began.
+
+A thread's life is cut into segments where it starts or joins another thread, submits work or takes its
+result. Vector clocks say of two segments whether one happened before the other: what a thread did before it
+started a child, and what a child did that was joined, cannot be part of a deadlock with what came after.
+
+Guarantees: keeps no thread alive; a clock knows only of clocks with which a lock order was recorded, of at
+most `MOST` others. Where it has forgotten one, segments count as concurrent.
+
+Assumes: only the agent itself advances its clock; vectors are never changed in place, so whoever has read
+one can keep it. No lock is needed, with and without the GIL.
+
+Cost: one small dictionary for each start, join, submit or result; nothing on locks.
+"""
+
+from __future__ import annotations
+
+from lockwatch._core import agents, settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lockwatch._core.agents import Agent
+    from lockwatch._core.holds import Hold
+
+MOST = 512
+"""How many other clocks one clock remembers."""
+
+ATTRIBUTE = "_lockwatch_clock"
+"""Where a thread or a future has its clock."""
+
+_NOTHING: dict[Clock, int] = {}
+"""What has happened before, as long as no lock order was seen; shared, and never changed."""
+
+Moment = tuple["Clock", int, dict["Clock", int]]
+"""A segment of one agent: its clock, its number there, and what had happened before it."""
+
+
+class Clock:
+    """The clock of one agent.
+
+    Attributes:
+        segment: The number of the segment that the agent is in.
+        seen: The last segments of other agents that are over for it.
+        noted: Whether a lock order was recorded in any of its segments.
+    """
+
+    __slots__ = ("noted", "seen", "segment")
+
+    def __init__(self, seen: dict[Clock, int] | None = None) -> None:
+        self.segment = 1
+        self.seen: dict[Clock, int] = _NOTHING if seen is None else seen
+        self.noted = False
+
+    def now(self) -> Moment:
+        """Return the present segment."""
+        return self, self.segment, self.seen
+
+    def known(self) -> dict[Clock, int]:
+        """Return what has happened by the end of this segment: what a child or a waiter gets to know."""
+        if not self.noted and not self.seen:
+            return _NOTHING
+        vector = {clock: segment for clock, segment in self.seen.items() if clock.noted}
+        if self.noted:
+            vector[self] = self.segment
+        while len(vector) > MOST:
+            del vector[next(iter(vector))]
+        return vector
+
+    def learn(self, vector: dict[Clock, int]) -> None:
+        """Begin a segment that comes after all in ``vector``."""
+        seen = dict(self.seen)
+        for clock, segment in vector.items():
+            if clock is not self and segment > seen.get(clock, 0):
+                seen[clock] = segment
+        self.seen = seen
+        self.segment += 1
+
+
+def ordered(one: Moment, other: Moment) -> bool:
+    """Return whether one of two segments was over when the other began; those of one agent are."""
+    return one[0] is other[0] or other[2].get(one[0], 0) >= one[1] or one[2].get(other[0], 0) >= other[1]
+
+
+def forget_chains(agent: Agent) -> None:
+    """Let every chain of locks that the agent has from now on be looked at again."""
+    if agent.chains:
+        agent.chains = {}
+        record = getattr(agent.holds, "record", None)
+        if record is not None:
+            record.forget_chains()
+
+
+def forget_all_chains() -> None:
+    """Let every chain of locks that anybody has from now on be looked at again."""
+    for agent in agents.living() + agents.others():
+        forget_chains(agent)
+
+
+def clock_of(agent: Agent) -> Clock:
+    """Return an agent's clock: the one that its thread was given when it was started, or a new one."""
+    clock: Clock | None = agent.clock
+    if clock is None:
+        thread = agent.thread()
+        given = None if thread is None else thread.__dict__.get(ATTRIBUTE)
+        clock = agent.clock = given if isinstance(given, Clock) else Clock()
+    return clock
+
+
+def release(agent: Agent) -> dict[Clock, int]:
+    """End a segment of the calling agent; return what whoever comes after it gets to know."""
+    clock = agent.clock or clock_of(agent)
+    if not clock.noted and not clock.seen:
+        return _NOTHING  # no order was seen in this segment, so it may go on
+    vector = clock.known()
+    clock.segment += 1
+    forget_chains(agent)
+    return vector
+
+
+def acquire(agent: Agent, vector: dict[Clock, int]) -> None:
+    """Begin a segment of the calling agent, after what is in ``vector``."""
+    if vector:
+        clock_of(agent).learn(vector)
+        forget_chains(agent)
+
+
+def started(thread: Any) -> None:
+    """The calling thread is about to start ``thread``."""
+    if settings.order:
+        me = agents.current()
+        thread.__dict__[ATTRIBUTE] = Clock(release(me))
+        parents = me.holds.copy()
+        if parents:
+            thread.__dict__[INHERITED] = (me, tuple(parents.items()))
+
+
+def joined(thread: Any) -> None:
+    """The calling thread has seen the end of ``thread``."""
+    if settings.order:
+        clock = thread.__dict__.get(ATTRIBUTE)
+        if isinstance(clock, Clock):
+            acquire(agents.current(), clock.known())
+
+
+def begin_work(agent: Agent, vector: dict[Clock, int]) -> Clock:
+    """The calling agent begins a piece of work that was submitted after ``vector``; return the work's clock."""
+    seen = (agent.clock or clock_of(agent)).known()
+    if seen and vector:
+        seen = seen.copy()
+        for clock, segment in vector.items():
+            if segment > seen.get(clock, 0):
+                seen[clock] = segment
+    agent.clock = Clock(seen or vector)
+    forget_chains(agent)
+    return agent.clock
+
+
+def end_work(agent: Agent) -> None:
+    """The calling agent has ended a piece of work."""
+    agent.clock = clock = Clock((agent.clock or clock_of(agent)).known())
+    forget_chains(agent)
+    thread = agent.thread()
+    if thread is not None:
+        thread.__dict__[ATTRIBUTE] = clock
+
+
+INHERITED = "_lockwatch_gates"
+"""Where a thread has who started it, and what that one held."""
+
+
+def inherited_gates(agent: Agent) -> tuple[Hold, ...]:
+    """Return the holds that whoever started this thread had then and still has.
+
+    They keep others out as if the thread held the locks itself (Sulzmann, arXiv 2512.23552).
+    """
+    thread = agent.thread()
+    given = None if thread is None else thread.__dict__.get(INHERITED)
+    if given is None:
+        return ()
+    parent, held = given
+    gates = tuple(hold for key, hold in held if parent.holds.get(key) is hold)
+    return gates + inherited_gates(parent) if gates else ()

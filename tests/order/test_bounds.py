@@ -1,0 +1,185 @@
+"""What is remembered is bounded, and errors, finalizers and signal handlers do no harm."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import lockwatch
+from lockwatch import config
+from lockwatch._core import agents, lockorder, orderbook, settings
+from lockwatch._core.orderrelation import Relation
+from tests.order.conftest import nest
+
+if TYPE_CHECKING:
+    from tests.order.conftest import Stage
+
+
+def test_short_lived_locks_leave_nothing_behind(stage: Stage) -> None:
+    """Thousands of locks nested in one that stays: when they are gone, so is what was known of them."""
+    outer = lockwatch.Lock(name="outer")
+    for _ in range(5_000):
+        nest(outer, lockwatch.Lock())()
+    gc.collect()
+    sizes = orderbook.sizes()
+    assert sizes["locks"] <= 1
+    assert sizes["classes"] == 2
+    assert sizes["edges"] <= 1
+    assert len(agents.current().chains) <= lockorder.MOST_CHAINS
+
+
+def test_limits_and_the_word_about_them(stage: Stage) -> None:
+    """Past the limits the least used go, with one finding of kind ``internal``; what is used stays."""
+    config.configure(order_locks=50)
+    outer, used = lockwatch.Lock(name="outer"), lockwatch.Lock(name="used")
+    locks = [lockwatch.Lock(name=f"l{number}") for number in range(300)]
+    for lock in locks:
+        nest(outer, lock)()
+        nest(outer, used)()
+    sizes = orderbook.sizes()
+    assert max(sizes["locks"], sizes["classes"]) <= 50
+    words = [one for one in lockwatch.recorded_findings() if one.kind == "internal"]
+    assert [one.level for one in words] == ["note"]
+    stage.run(nest(outer, used), nest(used, outer))
+    assert len(stage.found()) == 1
+
+
+def test_middle_of_a_chain_goes(stage: Stage) -> None:
+    """A, B and C were held together; when B is gone, A before C is still known."""
+    a, b, c = lockwatch.Lock(name="a"), lockwatch.Lock(name="b"), lockwatch.Lock(name="c")
+    stage_run = [nest(a, b, c)]
+    stage.run(*stage_run, lambda: None)
+    stage_run.clear()
+    del b
+    gc.collect()
+    orderbook.work_off()
+    assert ("a", "c") in orderbook._order.edges
+    assert (a._key, c._key) in orderbook._locks.edges
+
+
+def test_order_implied_by_a_lock_that_is_gone(stage: Stage) -> None:
+    """A before B, B before C, by two threads; B dies; C before A by a third still closes the ring of classes."""
+    a, c = lockwatch.Lock(name="a"), lockwatch.Lock(name="c")
+    middle = [lockwatch.Lock(name="b")]
+    stage.run(
+        lambda: nest(a, middle[0])(),
+        lambda: nest(middle[0], c)(),
+        middle.clear,
+        nest(c, a),
+    )
+    assert len(stage.found()) == 1
+
+
+def test_removed_nodes_leave_no_edges() -> None:
+    """A relation from which all was removed is empty."""
+    relation = Relation()
+    from lockwatch._core.orderedges import Context, LockClass, LockFacts
+
+    lock_class = LockClass("x", None, named=True)
+    known = [LockFacts(number, lock_class, "Lock", None, None) for number in range(6)]
+    for one in known:
+        for other in known:
+            if one is not other:
+                relation.learn(one.key, other.key, Context(agent=1, label="t", outer=one, inner=other))
+    for one in known:
+        relation.remove(one.key)
+    assert (len(relation), relation.edges, relation._refused, relation._refused_before) == (0, {}, {}, {})
+
+
+def test_off(stage: Stage) -> None:
+    """With ``order="off"`` nothing is learned."""
+    config.configure(order="off")
+    a, b = lockwatch.Lock(name="a"), lockwatch.Lock(name="b")
+    stage.run(nest(a, b), nest(b, a))
+    assert stage.found() == []
+    assert orderbook.sizes()["edges"] == 0
+
+
+def test_seen_while_the_book_is_in_use(stage: Stage) -> None:
+    """What a finalizer or another thread does while somebody works events off is worked off later, not waited for."""
+    a, b = lockwatch.Lock(name="a"), lockwatch.Lock(name="b")
+    assert orderbook._busy.acquire(False)
+    try:
+        stage.run(nest(a, b), nest(b, a))
+        assert lockwatch.recorded_findings() == ()
+    finally:
+        orderbook._busy.release()
+    assert len(stage.found()) == 1
+
+
+def test_error_of_ours_switches_lock_order_off(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one finding of kind ``internal``, and the program goes on."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(Relation, "learn", broken)
+    a, b = lockwatch.Lock(name="a"), lockwatch.Lock(name="b")
+    stage.run(nest(a, b), nest(a, b))
+    assert settings.order is False
+    (finding,) = lockwatch.recorded_findings()
+    assert (finding.kind, "planted" in finding.message) == ("internal", True)
+
+
+def test_interrupt_in_the_middle(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception out of a signal handler leaves the lock free and the book usable."""
+    learn = Relation.learn
+
+    def interrupted(self: Relation, *arguments: object) -> object:
+        monkeypatch.setattr(Relation, "learn", learn)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Relation, "learn", interrupted)
+    a, b = lockwatch.Lock(name="a"), lockwatch.Lock(name="b")
+    with a, pytest.raises(KeyboardInterrupt):
+        b.acquire()
+    assert not b.locked()
+    stage.run(nest(a, b), nest(b, a))
+    assert len(stage.found()) == 1
+
+
+def test_many_threads(stage: Stage) -> None:
+    """Threads that nest locks of their own and common ones at the same time find what is there, once."""
+    a, b = lockwatch.Lock(name="a"), lockwatch.Lock(name="b")
+    gate = lockwatch.Lock(name="gate")
+
+    def work() -> None:
+        for _ in range(200):
+            nest(gate, a, lockwatch.Lock(), b)()
+            nest(gate, b, a)()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert stage.found() == []
+    assert not [one for one in lockwatch.recorded_findings() if one.kind == "internal"]
+    stage.run(nest(a, b), nest(b, a))
+    assert len(stage.found()) == 1
+
+
+def test_ownership_can_be_asserted(stage: Stage) -> None:
+    """assert_owned() and assert_not_owned() raise a MisuseError that names the owner and the place."""
+    lock = lockwatch.Lock(name="x")
+    lock.assert_not_owned()
+    with pytest.raises(lockwatch.MisuseError, match="nobody holds it"):
+        lock.assert_owned()
+    with lock:
+        lock.assert_owned()
+        with pytest.raises(lockwatch.MisuseError, match="test_bounds"):
+            lock.assert_not_owned()
+        with pytest.raises(lockwatch.MisuseError, match="took it at"):
+            stage.run(lock.assert_owned)
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "a"), ()])
+def test_bad_declarations_are_refused(names: tuple[str, ...]) -> None:
+    """An order needs two names, and each of them once."""
+    with pytest.raises(ValueError, match="two names"):
+        lockwatch.lock_order(*names)
+    with pytest.raises(TypeError):
+        lockwatch.ignore(1)
