@@ -102,7 +102,7 @@ def clock_of(agent: Agent) -> Clock:
     """Return an agent's clock: the one that its thread was given when it was started, or a new one."""
     clock: Clock | None = agent.clock
     if clock is None:
-        thread = agent.thread()
+        thread = agent.thread() if agent.kind == "thread" else None
         given = None if thread is None else thread.__dict__.get(ATTRIBUTE)
         clock = agent.clock = given if isinstance(given, Clock) else Clock()
     return clock
@@ -167,7 +167,7 @@ def end_work(agent: Agent) -> None:
 
 
 INHERITED = "_lockwatch_gates"
-"""Where a thread has who started it, and what that one held."""
+"""Where a thread or a task has who started it, and what that one held."""
 
 
 def inherited_gates(agent: Agent) -> tuple[Hold, ...]:
@@ -175,8 +175,8 @@ def inherited_gates(agent: Agent) -> tuple[Hold, ...]:
 
     They keep others out as if the thread held the locks itself (Sulzmann, arXiv 2512.23552).
     """
-    thread = agent.thread()
-    given = None if thread is None else thread.__dict__.get(INHERITED)
+    begun: Any = agent.thread() if agent.kind == "thread" else agent.task_ref()  # type: ignore[attr-defined]
+    given = getattr(begun, INHERITED, None)
     if given is None:
         return ()
     parent, held = given

@@ -65,7 +65,7 @@ def may_end_otherwise(wait: TaskWait) -> bool:
         return False
     if not hasattr(loop, "_scheduled"):
         return True  # uvloop's timers cannot be seen
-    concerned = _waiting_for(task)
+    concerned = waiting_for(task)
     if _timer_has_one_of(concerned):
         return True
     stuck = reduction.stuck_if_closed()
@@ -82,7 +82,7 @@ def may_end_otherwise(wait: TaskWait) -> bool:
     )
 
 
-def _waiting_for(task: Any) -> dict[int, Any]:
+def waiting_for(task: Any) -> dict[int, Any]:
     """Return the task and all futures and tasks that wait for it, directly or not, by id."""
     found: dict[int, Any] = {}
     work = [task]
@@ -101,9 +101,15 @@ def _waiting_for(task: Any) -> dict[int, Any]:
     return found
 
 
-def _timer_has_one_of(concerned: dict[int, Any]) -> bool:
+def ends_by_itself(task: Any) -> bool:
+    """Whether a time-out is set that will cancel the task, or whoever awaits it; where no timer can be seen, no."""
+    return _timer_has_one_of(waiting_for(task), ready=False)
+
+
+def _timer_has_one_of(concerned: dict[int, Any], ready: bool = True) -> bool:
     for loop in list(tasks.loops):
-        for handle in [*getattr(loop, "_scheduled", ()), *getattr(loop, "_ready", ())]:
+        due = getattr(loop, "_ready", ()) if ready else ()
+        for handle in [*getattr(loop, "_scheduled", ()), *due]:
             callback, arguments = getattr(handle, "_callback", None), getattr(handle, "_args", None)
             if handle._cancelled or callback is None:
                 continue

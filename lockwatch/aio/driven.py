@@ -14,9 +14,10 @@ from __future__ import annotations
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import blocking, tasks
+from lockwatch._core import blocking, settings, tasks
+from lockwatch._core.holds import AGENT
 from lockwatch._core.waits import GRANTED, VERDICT
-from lockwatch.aio import stock
+from lockwatch.aio import order, stock
 from lockwatch.aio.record import ACQUIRES, Record, new_hold, new_wait
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
         future = steps.send(None)
     except StopIteration as done:
         record.took(hold)
+        if settings.order and len(hold[AGENT].holds) > 1:
+            order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
         return done.value
     wait = new_wait(record, me, future, hold)
     record._queue.append(wait)  # type: ignore[arg-type]
@@ -60,6 +63,8 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
     finally:
         record._queue.remove(wait)  # type: ignore[arg-type]
     record.took_after(wait)
+    if settings.order and len(hold[AGENT].holds) > 1:
+        order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
     return taken
 
 

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 from lockwatch._core import blocking, settings, tasks
 from lockwatch._core.holds import AGENT
 from lockwatch._core.waits import GRANTED, INTERRUPTED, VERDICT
+from lockwatch.aio import order
 from lockwatch.aio.record import ACQUIRES, Record, new_hold, new_wait, watch_end
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
     if may_take(lock, record):
         lock._locked = True
         record.took(hold)
+        if settings.order and len(hold[AGENT].holds) > 1:
+            order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
         return True
     future = lock._get_loop().create_future()
     if lock._waiters is None:
@@ -89,6 +92,8 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
         record._starving = False
     lock._locked = True
     record.took_after(wait)
+    if settings.order and len(hold[AGENT].holds) > 1:
+        order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
     return True
 
 

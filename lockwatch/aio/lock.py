@@ -14,8 +14,9 @@ import sys
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Literal
 
-from lockwatch._core import hooks, tasks
-from lockwatch.aio import driven, go, stock
+from lockwatch._core import hooks, settings, tasks
+from lockwatch._core.holds import AGENT
+from lockwatch.aio import driven, go, order, stock
 from lockwatch.aio.marks import mark_coroutine_function
 from lockwatch.aio.record import Record
 from lockwatch.locks.base import LockStatistics, Uncopied
@@ -122,6 +123,13 @@ class Lock(Uncopied, asyncio.Lock):
         self._locked = True
         record.took((tasks.current(), record._ref, frame.f_code, frame.f_lasti, monotonic_ns(), how))
 
+    def _learn_order(self) -> None:
+        """Have the order of the locks that the owner holds now learned; released again if that raises."""
+        record = self._lockwatch
+        hold = record.hold
+        if hold is not None and len(hold[AGENT].holds) > 1:
+            order.learn(hold[AGENT], record, hold, lambda: self._way.release(self, record))
+
     def release(self) -> None:
         """Let go of the lock, whichever task took it.
 
@@ -153,6 +161,8 @@ class Lock(Uncopied, asyncio.Lock):
             True,
         )
         record._acquisitions += 1
+        if len(me.holds) > 1 and settings.order:
+            self._learn_order()
         return READY  # type: ignore[no-any-return]
 
     def __aexit__(  # type: ignore[override]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
-from lockwatch._core import hooks, tasks
+from lockwatch._core import hooks, settings, tasks
 from lockwatch._core.holds import AGENT
 from lockwatch.aio import stock
 from lockwatch.aio.lock import READY, Lock
@@ -77,6 +77,8 @@ class RLock(Lock):
             self._lockwatch.count += 1
         elif self._is_free():
             self._take(frame, True)
+            if settings.order:
+                self._learn_order()
         else:
             return _entered(self, tasks.current(), frame.f_code, frame.f_lasti)
         return READY  # type: ignore[no-any-return]

@@ -50,13 +50,14 @@ def _put(asyncio: ModuleType) -> None:
 
 
 def _targets(asyncio: Any) -> list[tuple[Any, str, Any]]:
-    from lockwatch.aio import origin, semaphores, watched
+    from lockwatch.aio import order, origin, semaphores, watched
     from lockwatch.aio.primitives import Semaphore
 
     noted = [
         (kind, "__init__", origin.noting_init(kind.__init__, f"asyncio.{kind.__name__}"))
         for kind in (asyncio.Condition, asyncio.Event, asyncio.Barrier, asyncio.Queue)
     ]
+    loop = asyncio.BaseEventLoop
     return [
         (asyncio.Lock, "__init__", watched.noting_init(asyncio.Lock.__init__)),
         (asyncio.Lock, "acquire", watched.acquire),
@@ -65,6 +66,7 @@ def _targets(asyncio: Any) -> list[tuple[Any, str, Any]]:
         (asyncio.Semaphore, "acquire", semaphores.acquire),
         (asyncio.Semaphore, "release", semaphores.noting_release(asyncio.Semaphore.release, Semaphore)),
         *noted,
+        (loop, "create_task", order.watched_create_task(loop.create_task)),
     ]
 
 
