@@ -88,9 +88,11 @@ class ignore:  # noqa: N801 - used like a function
         for one in what:
             if isinstance(one, str):
                 names.append(one)
-            elif isinstance(one, MutexBase):
-                orderbook.ignored_locks.add(one._key)
-                orderbook.forget(one)
+                continue
+            lock: Any = getattr(one, "_lockwatch", one)  # of asyncio's locks
+            if isinstance(lock, MutexBase):
+                orderbook.ignored_locks.add(lock._key)
+                orderbook.forget(lock)
             else:
                 raise TypeError(f"ignore takes watched locks and names of locks, not {type(one).__name__}")
         if names:

@@ -123,6 +123,22 @@ class Lock(Uncopied, asyncio.Lock):
         self._locked = True
         record.took((tasks.current(), record._ref, frame.f_code, frame.f_lasti, monotonic_ns(), how))
 
+    def assert_owned(self) -> None:
+        """Raise unless the running task holds the lock; for code that must be called with it.
+
+        Raises:
+            MisuseError: It does not.
+        """
+        self._lockwatch._assert_owner(tasks.current(), owned=True)
+
+    def assert_not_owned(self) -> None:
+        """Raise if the running task holds the lock; for code that must be called without it.
+
+        Raises:
+            MisuseError: It does; the message says where it took it.
+        """
+        self._lockwatch._assert_owner(tasks.current(), owned=False)
+
     def _learn_order(self) -> None:
         """Have the order of the locks that the owner holds now learned; released again if that raises."""
         record = self._lockwatch

@@ -21,6 +21,7 @@ from lockwatch.naming import lock_name, site
 if TYPE_CHECKING:
     from types import CodeType
 
+    from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
 
 
@@ -147,10 +148,7 @@ class WatchedLock(Named, Uncopied, MutexBase):  # pyright: ignore[reportIncompat
         Raises:
             MisuseError: It does not.
         """
-        hold = self._owner()
-        if hold is None or hold[AGENT] is not agents.current():
-            holder = "nobody holds it" if hold is None else self._holder(hold)
-            raise MisuseError(f"{self._title()} must be held by this thread here, but {holder}")
+        self._assert_owner(agents.current(), owned=True)
 
     def assert_not_owned(self) -> None:
         """Raise if the calling thread holds the lock; for code that must be called without it.
@@ -158,9 +156,15 @@ class WatchedLock(Named, Uncopied, MutexBase):  # pyright: ignore[reportIncompat
         Raises:
             MisuseError: It does; the message says where it took it.
         """
+        self._assert_owner(agents.current(), owned=False)
+
+    def _assert_owner(self, agent: Agent, owned: bool) -> None:
+        """Raise unless ``agent`` holds the lock, or does not, as it should."""
         hold = self._owner()
-        if hold is not None and hold[AGENT] is agents.current():
-            raise MisuseError(f"{self._title()} must not be held by this thread here; {self._holder(hold)}")
+        if (hold is not None and hold[AGENT] is agent) is not owned:
+            holder = "nobody holds it" if hold is None else self._holder(hold)
+            should = "must" if owned else "must not"
+            raise MisuseError(f"{self._title()} {should} be held by this {agent.kind} here, but {holder}")
 
     def _at_fork_reinit(self) -> None:
         """Make the lock free, whoever held it; the standard library calls this in the child after a fork."""

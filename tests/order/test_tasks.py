@@ -332,3 +332,53 @@ assert asyncio.BaseEventLoop.create_task is before
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "0"
+
+
+def test_ignored_lock(stage: Stage) -> None:
+    """A lock of tasks is left out as one of threads is; what else is there is not."""
+
+    async def main(left_out: bool) -> None:
+        a, b = aio.Lock(name="a"), aio.Lock(name="b")
+        if left_out:
+            lockwatch.ignore(a)
+
+        async def nest(first: aio.Lock, second: aio.Lock) -> None:
+            async with first, second:
+                pass
+
+        await asyncio.gather(nest(a, b), nest(b, a))
+
+    asyncio.run(main(left_out=True))
+    assert stage.found() == []
+    asyncio.run(main(left_out=False))
+    assert len(stage.found()) == 1
+
+
+def test_assert_owned() -> None:
+    """A task says that it has a lock, or has not; another task's does not count."""
+
+    async def main() -> None:
+        lock = aio.Lock(name="a")
+        lock.assert_not_owned()
+        with pytest.raises(
+            lockwatch.MisuseError, match="'a' must be held by this task here, but nobody holds it"
+        ):
+            lock.assert_owned()
+        async with lock:
+            lock.assert_owned()
+            with pytest.raises(
+                lockwatch.MisuseError, match="must not be held by this task here, but task 'main'"
+            ):
+                lock.assert_not_owned()
+
+            async def other() -> None:
+                lock.assert_not_owned()
+                with pytest.raises(lockwatch.MisuseError, match="task 'main' took it at"):
+                    lock.assert_owned()
+
+            await asyncio.create_task(other())
+
+    async def named() -> None:
+        await asyncio.create_task(main(), name="main")
+
+    asyncio.run(named())
