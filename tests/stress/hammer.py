@@ -131,16 +131,26 @@ def hammer(number: int) -> None:
     """Take locks until told to stop, whatever exceptions come; then stand still for the check."""
     chance = random.Random(SEED * 100 + number)
     while not DONE:
-        try:
-            current = ROUND
-            while not current.over:
-                take(chance)
-            give_back()
-            current.standing.add(number)
-            while not current.go:
-                time.sleep(0.001)
+        try:  # one more: an exception may also come at the jump back from the other's handler
+            while not DONE:
+                try:
+                    one_round(number, chance)
+                except Poke:
+                    pass
         except Poke:
             pass
+
+
+def one_round(number: int, chance: random.Random) -> None:
+    """Let go of what an exception has left, take locks until the stop, and stand still there."""
+    give_back()
+    current = ROUND
+    while not current.over:
+        take(chance)
+    give_back()
+    current.standing.add(number)
+    while not current.go:
+        time.sleep(0.001)
 
 
 def give_back() -> None:
