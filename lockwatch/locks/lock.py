@@ -81,7 +81,9 @@ class PlainPolicy(WatchedLock):
 
     def _became_signal(self) -> None:
         """Note that another thread than the owner released it: it and its class are signals from now on."""
-        self._signal = True
+        known, self._signal = self._is_signal(), True
+        if known:
+            return
         if self._created is not None:
             _signal_classes[self._class_key()] = self._created[0]
         if settings.order:
