@@ -6,6 +6,7 @@ import logging.handlers
 import queue
 import sys
 import threading
+import time
 
 if len(sys.argv) > 1:
     import watched  # type: ignore[import-not-found]
@@ -49,6 +50,8 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
+while channel.full():  # stop() does not wait for room
+    time.sleep(0.001)
 listener.stop()
 lines = output.getvalue().splitlines()
 by_thread = {
