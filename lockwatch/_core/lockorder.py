@@ -83,7 +83,7 @@ def _class_key(lock: MutexBase) -> Any:
         return lock._name
     if lock._created is None:
         return lock._key
-    return id(lock._created[0]), lock._created[1]
+    return id(lock._created[0]), lock._created[1], getattr(lock, "kind", "lock")
 
 
 class_key = _class_key

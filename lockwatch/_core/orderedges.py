@@ -92,7 +92,7 @@ class LockClass:
     """All locks made at one place, or given one name.
 
     Attributes:
-        key: The name, or (id of the code object, instruction).
+        key: The name, or (id of the code object, instruction, kind of lock).
         created: The place, which also keeps the code object, and so its id.
         named: Whether the class is a name.
         nested: Whether one agent was seen to hold several of its locks at a time: they have an order among

@@ -5,7 +5,8 @@ Guarantee: the behaviour is that of ``threading``, whose code runs; the waits ar
 
 A semaphore knows who holds its permits, as far as they were taken by ``with``: those come back from whoever
 took them. Permits taken by a bare ``acquire()`` often come back from another thread (a semaphore that counts
-the room in a buffer), so they prove nothing.
+the room in a buffer), so they prove nothing. One with a single permit has a place in the order of locks
+(`lockwatch.locks.turns`).
 
 Assumed atomic: one store into, or pop from, the table of permits; each agent touches its own entry alone.
 """
@@ -18,6 +19,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents
+from lockwatch.locks import turns
 from lockwatch.locks.condition import Condition
 from lockwatch.locks.lock import Lock
 
@@ -31,6 +33,7 @@ _acquire = threading.Semaphore.acquire
 def enter_semaphore(self: Any) -> bool:
     """Take a permit by ``with``: this thread will give it back."""
     taken: bool = _acquire(self)
+    turns.take(self, sys._getframe(1), waits=True, by_with=True)
     try:
         permits = self._lockwatch_permits
     except AttributeError:
@@ -62,11 +65,25 @@ def forget_permit(semaphore: Any) -> None:
             permits.pop(me, None)
 
 
+def watched_acquire(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Wrap ``acquire`` to note who has the one permit of a semaphore that is used as a mutex."""
+
+    @wraps(original)
+    def acquire(self: Any, blocking: bool = True, timeout: float | None = None) -> bool:
+        taken = original(self, blocking, timeout)
+        if taken:
+            turns.take(self, sys._getframe(1), waits=bool(blocking) and timeout is None, by_with=False)
+        return taken
+
+    return acquire
+
+
 def watched_release(original: Callable[..., None]) -> Callable[..., None]:
     """Wrap ``release`` to note permits that come back otherwise than by ``with``: they may come from anybody."""
 
     @wraps(original)
     def release(self: Any, n: int = 1) -> None:
+        turns.give(self, n)
         if sys._getframe(1).f_code is not _EXIT:
             self._lockwatch_loose = True
         original(self, n)
@@ -80,6 +97,7 @@ def note_capacity(initialise: Callable[..., None]) -> Callable[..., None]:
     def __init__(self: Any, value: int = 1) -> None:  # noqa: N807 - stands in for one
         initialise(self, value)
         self._lockwatch_capacity = value
+        turns.begin(self, value)
 
     return __init__
 
@@ -120,9 +138,11 @@ class Semaphore(threading.Semaphore):
         super().__init__(value)
         self._cond = Condition(Lock())
         self._lockwatch_capacity = value
+        turns.begin(self, value)
 
     __enter__ = enter_semaphore  # type: ignore[assignment]
     __exit__ = exit_semaphore
+    acquire = watched_acquire(threading.Semaphore.acquire)
     release = watched_release(threading.Semaphore.release)
 
 
@@ -142,9 +162,11 @@ class BoundedSemaphore(threading.BoundedSemaphore):
         super().__init__(value)
         self._cond = Condition(Lock())
         self._lockwatch_capacity = value
+        turns.begin(self, value)
 
     __enter__ = enter_semaphore  # type: ignore[assignment]
     __exit__ = exit_semaphore
+    acquire = watched_acquire(threading.Semaphore.acquire)
     release = watched_release(threading.BoundedSemaphore.release)
 
 

@@ -56,6 +56,7 @@ def _targets() -> list[tuple[Any, str, Any]]:
         (thread, "start", wraps(thread.start)(joins.watched_start(thread.start))),
         (semaphore, "__init__", wraps(semaphore.__init__)(primitives.note_capacity(semaphore.__init__))),
         (semaphore, "__enter__", primitives.enter_semaphore),
+        (semaphore, "acquire", primitives.watched_acquire(semaphore.acquire)),
         (semaphore, "__exit__", primitives.exit_semaphore),
         (semaphore, "release", primitives.watched_release(semaphore.release)),
         (bounded, "release", primitives.watched_release(bounded.release)),
