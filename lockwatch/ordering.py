@@ -26,8 +26,7 @@ def finding_of(cycle: Cycle) -> findings.Finding:
     """Return the finding that explains a cycle of lock orders: for each order who took what where, and how often."""
     suffixes = _suffixes(cycle)
     parties = tuple(
-        _party(context, edge.count(), suffixes)
-        for context, edge in zip(cycle.contexts, cycle.edges, strict=True)
+        _party(context, count, suffixes) for context, count in zip(cycle.contexts, cycle.counts, strict=True)
     )
     links: list[str] = []
     for party in parties:
@@ -71,9 +70,10 @@ def _label(facts: LockFacts, suffixes: dict[int, str]) -> str:
 def _suffixes(cycle: Cycle) -> dict[int, str]:
     """Number the locks that would be called the same, if the cycle is one of locks."""
     called: dict[str, dict[int, None]] = {}
+    of_locks = cycle.contexts[0].outer.key == cycle.nodes[0]
     for context in cycle.contexts:
         for facts in (context.outer, context.inner):
-            if facts.key in cycle.nodes and facts.key:
+            if of_locks and facts.key:
                 called.setdefault(_label(facts, {}), {})[facts.key] = None
     return {
         key: f" #{number}" for keys in called.values() if len(keys) > 1 for number, key in enumerate(keys, 1)

@@ -198,7 +198,7 @@ def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event |
     steps: list[tuple[bool, Any, Any, Context]] = []
     for of_classes in (False, True):
         for outer, other in reversed(held):
-            same = outer.lock_class is inner.lock_class
+            same = outer.lock_class.key == inner.lock_class.key
             if same:
                 inner.lock_class.nested = True
                 if of_classes or hierarchy:

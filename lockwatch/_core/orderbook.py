@@ -123,6 +123,8 @@ def _work(events: list[Event], found: list[tuple[Event, Cycle]]) -> bool:
         event = pending.popleft()
         events.append(event)
         for of_classes, first, second, context in event.steps:
+            if not of_classes and (first not in facts or second not in facts):
+                continue  # gone by now, or forgotten: nothing would tell us of its end
             relation = _order if of_classes else _locks
             cycle = relation.learn(first, second, context)
             if cycle is not None and event.cycle is None and not _was_told(cycle):
@@ -137,12 +139,12 @@ def _work(events: list[Event], found: list[tuple[Event, Cycle]]) -> bool:
             known[0].died = when
             known[0].lock_class.alive -= 1
         ignored_locks.discard(key)
-        _locks.remove(key)
+        _locks.splice(key)
     limit, edges = settings.order_locks, settings.order_edges
     if _locks.trim(limit, edges) + _order.trim(limit, edges) or len(facts) > 2 * limit:
-        for key in [key for key in facts if key not in _locks.graph]:
+        for key in [key for key in facts.copy() if key not in _locks.graph]:
             facts.pop(key, None)
-        for key in [key for key in classes if key not in _order.graph]:
+        for key in [key for key in classes.copy() if key not in _order.graph]:
             classes.pop(key, None)
         forget_all_chains()
         first_time, _trimmed = not _trimmed, True

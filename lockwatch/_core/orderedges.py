@@ -34,6 +34,12 @@ MOST = 8
 TRIES = 5_000
 """Contexts looked at for one cycle."""
 
+MOST_IMPLIED = 4
+"""Ways kept of an edge that is implied by others whose lock is gone."""
+
+LONGEST_WAY = 8
+"""Orders in one of them."""
+
 
 class Tally:
     """How often one agent had one chain of locks; about, as nobody waits to count.
@@ -201,19 +207,39 @@ class Edge:
 
     Attributes:
         contexts: Some of the times, first seen first.
+        implied: Where the locks in between are gone: for some of the ways how each of their orders was seen.
         refused: Whether it contradicts the order known before, and so is not in the graph.
     """
 
-    __slots__ = ("contexts", "refused", "tallies")
+    __slots__ = ("contexts", "implied", "refused", "tallies")
 
     def __init__(self) -> None:
         self.contexts: list[Context] = []
+        self.implied: list[tuple[Context, ...]] = []
         self.refused = False
         self.tallies: dict[int, Tally] = {}
 
     def count(self) -> int:
         """Return how often it was seen; about, as nothing is locked for it."""
         return sum(tally.total() for tally in self.tallies.values())
+
+    def ways(self) -> list[tuple[Context, ...]]:
+        """Return what can be chosen for this edge in a cycle: one context, or one for each order that implied it."""
+        return [(context,) for context in self.contexts] + self.implied
+
+    def through(self, other: Edge) -> list[tuple[Context, ...]]:
+        """Return the ways from this edge's first lock to the second of ``other``, which begins where this one ends.
+
+        Only those whose contexts can all be at the same time: no others can be a part of a deadlock.
+        """
+        found: list[tuple[Context, ...]] = []
+        for before in self.ways()[:MOST_IMPLIED]:
+            for after in other.ways()[:MOST_IMPLIED]:
+                if len(before) + len(after) <= LONGEST_WAY and not any(
+                    one.excludes(two) for one in before for two in after
+                ):
+                    found.append((*before, *after))
+        return found[:MOST_IMPLIED]
 
     def learn(self, context: Context) -> bool:
         """Add a context, unless one says the same; return whether it was added."""
@@ -243,27 +269,28 @@ def choose(edges: Sequence[Edge], fixed: Context) -> list[Context] | None:
         fixed: The context that is new.
 
     Returns:
-        One context for each edge, or None if there is no such choice (or none was found in time).
+        One context for each edge, more for one that is implied; or None if there is no such choice (or none was
+        found in time).
     """
     chosen = [fixed]
     tries = TRIES
 
-    def extend() -> bool:
+    def extend(number: int) -> bool:
         nonlocal tries
-        if len(chosen) == len(edges):
+        if number == len(edges):
             return True
-        for context in edges[len(chosen)].contexts:
+        for way in edges[number].ways():
             tries -= 1
             if tries < 0:
                 return False
-            if not any(context.excludes(other) for other in chosen):
-                chosen.append(context)
-                if extend():
+            if not any(context.excludes(other) for context in way for other in chosen):
+                chosen.extend(way)
+                if extend(number + 1):
                     return True
-                chosen.pop()
+                del chosen[-len(way) :]
         return False
 
-    return chosen if extend() else None
+    return chosen if extend(1) else None
 
 
 def stands_for_locks(contexts: Sequence[Context]) -> bool:

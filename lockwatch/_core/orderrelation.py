@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from lockwatch._core.orderedges import Edge, choose
+from lockwatch._core.orderedges import MOST_IMPLIED, Edge, choose
 from lockwatch._core.ordergraph import OrderGraph
 
 TYPE_CHECKING = False
@@ -30,21 +30,25 @@ STEPS = 2_000
 LONGEST = 32
 """Locks in a cycle; longer ones are not looked for."""
 
+SPLICED = 100
+"""Pairs of neighbours looked at when a lock goes."""
+
 
 class Cycle:
     """A cycle that can become a deadlock.
 
     Attributes:
-        nodes: The locks or classes, in order; the first is held by the first party, which takes the second.
-        edges: One for each node, to the next.
-        contexts: One for each edge.
+        nodes: The locks or classes that are known still, in order; the first is held by the first party, which
+            takes the second, or one that is gone and was taken before the second.
+        counts: How often each order was seen, one for each context.
+        contexts: One for each order.
     """
 
-    __slots__ = ("contexts", "edges", "nodes")
+    __slots__ = ("contexts", "counts", "nodes")
 
-    def __init__(self, nodes: list[Hashable], edges: list[Edge], contexts: list[Context]) -> None:
+    def __init__(self, nodes: list[Hashable], counts: list[int], contexts: list[Context]) -> None:
         self.nodes = nodes
-        self.edges = edges
+        self.counts = counts
         self.contexts = contexts
 
 
@@ -74,13 +78,7 @@ class Relation:
         for node in (first, second):
             self._used.pop(node, None)
             self._used[node] = None  # the last one used stands last
-        edge = self.edges.get((first, second))
-        if edge is None:
-            edge = self.edges[first, second] = Edge()
-            if self.graph.insert(first, second) is not None:
-                edge.refused = True
-                self._refused.setdefault(first, {})[second] = None
-                self._refused_before.setdefault(second, {})[first] = None
+        edge = self._edge(first, second)
         if not edge.learn(context) or not self._refused:
             return None
         for path in self._paths(second, first):
@@ -88,8 +86,19 @@ class Relation:
             around = [self.edges[pair] for pair in zip(nodes, [*nodes[1:], first], strict=True)]
             contexts = choose(around, context)
             if contexts is not None and (self._accepts is None or self._accepts(contexts)):
-                return Cycle(nodes, around, contexts)
+                counts = {id(seen): edge.count() for edge in around for seen in edge.contexts}
+                return Cycle(nodes, [counts.get(id(one)) or one.tally.total() for one in contexts], contexts)
         return None
+
+    def _edge(self, first: Hashable, second: Hashable) -> Edge:
+        edge = self.edges.get((first, second))
+        if edge is None:
+            edge = self.edges[first, second] = Edge()
+            if self.graph.insert(first, second) is not None:
+                edge.refused = True
+                self._refused.setdefault(first, {})[second] = None
+                self._refused_before.setdefault(second, {})[first] = None
+        return edge
 
     def _after(self, node: Hashable) -> tuple[Hashable, ...]:
         return (*self.graph.after(node), *self._refused.get(node, ()))
@@ -118,6 +127,23 @@ class Relation:
                     yield [*path, goal]
                 elif node in useful and node not in path and len(path) < LONGEST:
                     paths.append([*path, node])
+
+    def splice(self, node: Hashable) -> None:
+        """Forget a lock that is gone, but keep the order that it implied among its neighbours.
+
+        There is no new cycle by that: what goes around by the new edges went around by the lock.
+        """
+        after = self._after(node)
+        tried = 0
+        for before in self._before(node):
+            for behind in after:
+                tried += 1
+                if before != behind and tried <= SPLICED:
+                    ways = self.edges[before, node].through(self.edges[node, behind])
+                    if ways:
+                        edge = self._edge(before, behind)
+                        edge.implied = (ways + edge.implied)[:MOST_IMPLIED]
+        self.remove(node)
 
     def remove(self, node: Hashable) -> None:
         """Forget a lock or class, and every edge of it."""

@@ -15,6 +15,8 @@ Cost: one small dictionary for each start, join, submit or result; nothing on lo
 
 from __future__ import annotations
 
+from itertools import count
+
 from lockwatch._core import agents, settings
 
 TYPE_CHECKING = False
@@ -30,57 +32,65 @@ MOST = 512
 ATTRIBUTE = "_lockwatch_clock"
 """Where a thread or a future has its clock."""
 
-_NOTHING: dict[Clock, int] = {}
+_NOTHING: dict[int, int] = {}
 """What has happened before, as long as no lock order was seen; shared, and never changed."""
 
-Moment = tuple["Clock", int, dict["Clock", int]]
-"""A segment of one agent: its clock, its number there, and what had happened before it."""
+Moment = tuple[int, int, dict[int, int]]
+"""A segment of one agent: its clock's number, its own there, and what had happened before it, by clocks' numbers."""
+
+_numbers = count(1).__next__
 
 
 class Clock:
     """The clock of one agent.
 
     Attributes:
+        number: Its number: what others know it by, as they are not to keep it, and what it has seen, for ever.
         segment: The number of the segment that the agent is in.
-        seen: The last segments of other agents that are over for it.
+        seen: The last segments of other agents that are over for it; only of those in which an order was recorded.
         noted: Whether a lock order was recorded in any of its segments.
     """
 
-    __slots__ = ("noted", "seen", "segment")
+    __slots__ = ("noted", "number", "seen", "segment")
 
-    def __init__(self, seen: dict[Clock, int] | None = None) -> None:
+    def __init__(self, seen: dict[int, int] | None = None) -> None:
+        self.number = _numbers()
         self.segment = 1
-        self.seen: dict[Clock, int] = _NOTHING if seen is None else seen
+        self.seen: dict[int, int] = _NOTHING if seen is None else seen
         self.noted = False
 
     def now(self) -> Moment:
         """Return the present segment."""
-        return self, self.segment, self.seen
+        return self.number, self.segment, self.seen
 
-    def known(self) -> dict[Clock, int]:
+    def known(self) -> dict[int, int]:
         """Return what has happened by the end of this segment: what a child or a waiter gets to know."""
         if not self.noted and not self.seen:
             return _NOTHING
-        vector = {clock: segment for clock, segment in self.seen.items() if clock.noted}
+        vector = self.seen.copy()
         if self.noted:
-            vector[self] = self.segment
-        while len(vector) > MOST:
-            del vector[next(iter(vector))]
-        return vector
+            vector[self.number] = self.segment
+        return _bounded(vector)
 
-    def learn(self, vector: dict[Clock, int]) -> None:
+    def learn(self, vector: dict[int, int]) -> None:
         """Begin a segment that comes after all in ``vector``."""
         seen = dict(self.seen)
         for clock, segment in vector.items():
-            if clock is not self and segment > seen.get(clock, 0):
+            if clock != self.number and segment > seen.get(clock, 0):
                 seen[clock] = segment
-        self.seen = seen
+        self.seen = _bounded(seen)
         self.segment += 1
+
+
+def _bounded(vector: dict[int, int]) -> dict[int, int]:
+    while len(vector) > MOST:
+        del vector[next(iter(vector))]
+    return vector
 
 
 def ordered(one: Moment, other: Moment) -> bool:
     """Return whether one of two segments was over when the other began; those of one agent are."""
-    return one[0] is other[0] or other[2].get(one[0], 0) >= one[1] or one[2].get(other[0], 0) >= other[1]
+    return one[0] == other[0] or other[2].get(one[0], 0) >= one[1] or one[2].get(other[0], 0) >= other[1]
 
 
 def forget_chains(agent: Agent) -> None:
@@ -108,7 +118,7 @@ def clock_of(agent: Agent) -> Clock:
     return clock
 
 
-def release(agent: Agent) -> dict[Clock, int]:
+def release(agent: Agent) -> dict[int, int]:
     """End a segment of the calling agent; return what whoever comes after it gets to know."""
     clock = agent.clock or clock_of(agent)
     if not clock.noted and not clock.seen:
@@ -119,7 +129,7 @@ def release(agent: Agent) -> dict[Clock, int]:
     return vector
 
 
-def acquire(agent: Agent, vector: dict[Clock, int]) -> None:
+def acquire(agent: Agent, vector: dict[int, int]) -> None:
     """Begin a segment of the calling agent, after what is in ``vector``."""
     if vector:
         clock_of(agent).learn(vector)
@@ -144,7 +154,7 @@ def joined(thread: Any) -> None:
             acquire(agents.current(), clock.known())
 
 
-def begin_work(agent: Agent, vector: dict[Clock, int]) -> Clock:
+def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
     """The calling agent begins a piece of work that was submitted after ``vector``; return the work's clock."""
     seen = (agent.clock or clock_of(agent)).known()
     if seen and vector:

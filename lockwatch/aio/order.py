@@ -50,7 +50,7 @@ class TaskClock(Clock):
 
     __slots__ = ("before", "children", "creator", "joined")
 
-    def __init__(self, seen: dict[Clock, int] | None = None) -> None:
+    def __init__(self, seen: dict[int, int] | None = None) -> None:
         super().__init__(seen)
         self.before = self.seen
         self.creator: Agent | None = None
@@ -76,7 +76,7 @@ def watched_create_task(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _born(task: Any, creator: ref[Any] | None, agent: Agent | None) -> None:
-    before: dict[Clock, int] | None = None
+    before: dict[int, int] | None = None
     try:
         if agent is not None:
             if agent.clock is not None:

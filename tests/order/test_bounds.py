@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
 import lockwatch
 from lockwatch import config
-from lockwatch._core import agents, lockorder, orderbook, settings
+from lockwatch._core import agents, lockorder, orderbook, segments, settings
 from lockwatch._core.orderrelation import Relation
 from tests.order.conftest import nest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.order.conftest import Stage
 
 
@@ -47,6 +52,64 @@ def test_limits_and_the_word_about_them(stage: Stage) -> None:
     assert len(stage.found()) == 1
 
 
+def test_class_that_was_forgotten_comes_again(stage: Stage) -> None:
+    """Past the limits a class is forgotten, while locks of it are not; new ones are of the same class all the same."""
+    config.configure(order_locks=10)
+
+    def account() -> lockwatch.Lock:
+        return lockwatch.Lock()
+
+    first, second = account(), account()
+    others = [lockwatch.Lock(name=f"l{number}") for number in range(30)]
+    for other in others:
+        nest(other, others[0] if other is not others[0] else others[1])()
+        nest(first, second)()
+    third = account()
+    stage.run(nest(first, third), nest(first, second, third), nest(second, third))
+    assert stage.found() == []
+    assert not [pair for pair in orderbook._order.edges if pair[0] == pair[1]]
+
+
+def test_threads_that_nest_new_locks_while_others_are_forgotten(stage: Stage) -> None:
+    """Past the limits, with locks that live on and threads that come up with more of them: no error of ours."""
+    config.configure(order_locks=20)
+    outer, kept = lockwatch.Lock(name="outer"), []
+
+    def work() -> None:
+        mine = [lockwatch.Lock() for _ in range(1_500)]
+        for lock in mine:
+            nest(outer, lock)()
+        kept.append(mine)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(before)
+    assert len(kept) == 3
+    assert [one.level for one in lockwatch.recorded_findings()] == ["note"]
+    assert settings.order
+    kept.clear()
+    gc.collect()
+    assert orderbook.sizes()["locks"] <= 20
+
+
+def test_threads_that_nested_locks_leave_no_clocks(stage: Stage) -> None:
+    """Thousands of threads, each started after the last one's end: what they have seen of each other goes with them."""
+    a, b = lockwatch.Lock(name="a"), lockwatch.Lock(name="b")
+    for _ in range(segments.MOST + 200):
+        stage.run(nest(a, b))
+    gc.collect()
+    clocks = [one for one in gc.get_objects() if isinstance(one, segments.Clock)]
+    assert len(clocks) < 20
+    assert max(len(clock.seen) for clock in clocks) <= segments.MOST
+
+
 def test_middle_of_a_chain_goes(stage: Stage) -> None:
     """A, B and C were held together; when B is gone, A before C is still known."""
     a, b, c = lockwatch.Lock(name="a"), lockwatch.Lock(name="b"), lockwatch.Lock(name="c")
@@ -71,6 +134,63 @@ def test_order_implied_by_a_lock_that_is_gone(stage: Stage) -> None:
         nest(c, a),
     )
     assert len(stage.found()) == 1
+
+
+@pytest.mark.parametrize("length", [3, 6])
+def test_order_implied_by_locks_of_one_class_that_are_gone(stage: Stage, length: int) -> None:
+    """The same among locks of one class, whose orders no class keeps; all but the ends are dropped, one by one."""
+    locks = [lockwatch.Lock() for _ in range(length)]
+    first, last = locks[0], locks[-1]
+    chain = [nest(*pair) for pair in pairwise(locks)]
+    middle = locks[1:-1]
+    locks.clear()
+
+    def drop() -> None:
+        while middle:
+            middle.pop()
+            gc.collect()
+            orderbook.work_off()
+
+    stage.run(*chain, lambda: (chain.clear(), drop()), lambda: None, nest(first, last))
+    assert stage.found() == []
+    assert orderbook.sizes()["locks"] == 2
+    stage.run(nest(last, first))
+    assert stage.found() == []  # not at the same time as the others
+
+
+@pytest.mark.parametrize("length", [3, 6])
+def test_ring_with_locks_of_one_class_that_are_gone(stage: Stage, length: int) -> None:
+    """The twin: closed by a thread that was there with the others, it is reported with all of its sides."""
+    locks = [lockwatch.Lock() for _ in range(length)]
+    first, last = locks[0], locks[-1]
+    chain = [nest(*pair) for pair in pairwise(locks)]
+    locks.clear()
+    steps = [partial(_run_and_forget, chain) for _ in range(length - 1)]
+    stage.run(*steps, lambda: (gc.collect(), orderbook.work_off()), nest(last, first))
+    (finding,) = stage.found()
+    assert len(finding.parties) == length
+    assert len({party.holds[0].resource for party in finding.parties}) == length
+
+
+def test_one_thread_that_saw_the_lock_go(stage: Stage) -> None:
+    """A before B and B before C by one and the same thread imply nothing that can deadlock, with B or without."""
+    a, b, c = locks = [lockwatch.Lock() for _ in range(3)]
+
+    def both() -> None:
+        nonlocal b
+        nest(a, b)()
+        nest(b, c)()
+        locks.clear()
+        b = a
+        gc.collect()
+
+    stage.run(both, nest(c, a))
+    assert orderbook.sizes()["locks"] == 2
+    assert stage.found() == []
+
+
+def _run_and_forget(chain: list[Callable[[], None]]) -> None:
+    chain.pop(0)()
 
 
 def test_removed_nodes_leave_no_edges() -> None:
