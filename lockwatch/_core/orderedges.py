@@ -17,6 +17,7 @@ Cost: choosing contexts is exponential in the length of the cycle in theory; her
 from __future__ import annotations
 
 import sys
+from itertools import islice
 
 from lockwatch._core.segments import ordered
 
@@ -232,14 +233,14 @@ class Edge:
 
         Only those whose contexts can all be at the same time: no others can be a part of a deadlock.
         """
-        found: list[tuple[Context, ...]] = []
-        for before in self.ways()[:MOST_IMPLIED]:
-            for after in other.ways()[:MOST_IMPLIED]:
-                if len(before) + len(after) <= LONGEST_WAY and not any(
-                    one.excludes(two) for one in before for two in after
-                ):
-                    found.append((*before, *after))
-        return found[:MOST_IMPLIED]
+        found = (
+            (*before, *after)
+            for before in self.ways()[:MOST_IMPLIED]
+            for after in other.ways()[:MOST_IMPLIED]
+            if len(before) + len(after) <= LONGEST_WAY
+            and not any(one.excludes(two) for one in before for two in after)
+        )
+        return list(islice(found, MOST_IMPLIED))
 
     def learn(self, context: Context) -> bool:
         """Add a context, unless one says the same; return whether it was added."""

@@ -72,11 +72,11 @@ def test_class_that_was_forgotten_comes_again(stage: Stage) -> None:
 
 def test_threads_that_nest_new_locks_while_others_are_forgotten(stage: Stage) -> None:
     """Past the limits, with locks that live on and threads that come up with more of them: no error of ours."""
-    config.configure(order_locks=20)
+    config.configure(order_locks=2_000)
     outer, kept = lockwatch.Lock(name="outer"), []
 
     def work() -> None:
-        mine = [lockwatch.Lock() for _ in range(1_500)]
+        mine = [lockwatch.Lock() for _ in range(4_000)]
         for lock in mine:
             nest(outer, lock)()
         kept.append(mine)
@@ -96,7 +96,7 @@ def test_threads_that_nest_new_locks_while_others_are_forgotten(stage: Stage) ->
     assert settings.order
     kept.clear()
     gc.collect()
-    assert orderbook.sizes()["locks"] <= 20
+    assert orderbook.sizes()["locks"] <= 2_000
 
 
 def test_threads_that_nested_locks_leave_no_clocks(stage: Stage) -> None:
@@ -151,7 +151,7 @@ def test_order_implied_by_locks_of_one_class_that_are_gone(stage: Stage, length:
             gc.collect()
             orderbook.work_off()
 
-    stage.run(*chain, lambda: (chain.clear(), drop()), lambda: None, nest(first, last))
+    stage.run(*chain, chain.clear, drop, nest(first, last))
     assert stage.found() == []
     assert orderbook.sizes()["locks"] == 2
     stage.run(nest(last, first))
@@ -166,7 +166,7 @@ def test_ring_with_locks_of_one_class_that_are_gone(stage: Stage, length: int) -
     chain = [nest(*pair) for pair in pairwise(locks)]
     locks.clear()
     steps = [partial(_run_and_forget, chain) for _ in range(length - 1)]
-    stage.run(*steps, lambda: (gc.collect(), orderbook.work_off()), nest(last, first))
+    stage.run(*steps, gc.collect, orderbook.work_off, nest(last, first))
     (finding,) = stage.found()
     assert len(finding.parties) == length
     assert len({party.holds[0].resource for party in finding.parties}) == length
