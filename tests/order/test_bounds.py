@@ -78,7 +78,7 @@ def test_new_locks_while_others_are_forgotten(stage: Stage, monkeypatch: pytest.
     def meanwhile(self: OrderGraph, node: object) -> bool:
         if len(kept) < 300:
             kept.append(lockwatch.Lock())
-            nest(outer, kept[-1])()
+            nest(lockwatch.Lock(), kept[-1])()
         return contains(self, node)
 
     monkeypatch.setattr(OrderGraph, "__contains__", meanwhile)
