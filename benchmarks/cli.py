@@ -28,6 +28,7 @@ TOPICS = (
     "fairness",
     "blockcheck",
     "waits",
+    "order",
     "memory",
     "importtime",
     "aio",
