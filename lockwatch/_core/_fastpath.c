@@ -38,8 +38,8 @@ Invariants, beside F1 to F3 of twin.py and M1 to M8 of mutex.py
   C7  A record refers to its agent until the thread ends; at the end all that it still holds gets tuples, which do.
 
 Lock order. Each lock in a record's list has a number for the chain from the list's beginning to it, and each record a
-table of the chains whose order is known; lockorder.py is asked about the others. The table is its agent's own; it is
-forgotten by a new salt, which anybody may store.
+table of the chains whose order is known, which grows with them; lockorder.py is asked about the others. The table is
+its agent's own; it is forgotten by a new salt, which anybody may store.
 
 Fork: the child resets the guards, as a thread that is gone may have been within one. The list is an array, and
 whole at every instruction.
@@ -126,18 +126,9 @@ static Py_NO_INLINE PyObject *learn_order(Mutex *m, Record *me)
         return NULL;
     }
     Py_DECREF(hold);
-    if (PyByteArray_CheckExact(tally) && PyByteArray_GET_SIZE(tally) == sizeof(long long)) {
-        if (me->known == NULL)
-            me->known = PyMem_RawCalloc(KNOWN, sizeof *me->known);
-        if (me->known != NULL) {
-            Known *known = known_slot(me, chain ^ salt);
-            PyObject *old = known->tally;
-            known->chain = chain ^ salt;
-            known->tally = tally;
-            tally = old;
-        }
-    }
-    Py_XDECREF(tally);
+    if (PyByteArray_CheckExact(tally) && PyByteArray_GET_SIZE(tally) == sizeof(long long))
+        note_known(me, chain, salt, tally);
+    Py_DECREF(tally);
     Py_RETURN_TRUE;
 }
 
@@ -650,6 +641,7 @@ static void record_object_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     Record *r = ((RecordObject *)self)->record;
     if (r != NULL && r->count == 0 && r->agent == NULL) { /* else it was not told of its end: left alone (C4) */
+        drop_known(r);
         lock_guard(&records_guard);
         r->next_free = free_records;
         free_records = r;

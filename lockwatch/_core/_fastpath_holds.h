@@ -21,7 +21,9 @@ typedef struct record {
     long long looked;    /* at the clock, when */
     struct mutex **list; /* the locks held, in the order taken */
     uint64_t salt;       /* replaced to forget all chains that are known */
-    Known *known;        /* those that are, KNOWN of them, or NULL; the agent's own doing alone */
+    Known *known;        /* those that are, in buckets, or NULL; the agent's own doing alone */
+    uint32_t known_size; /* of that, a power of two */
+    uint64_t known_salt; /* by which it was filled */
     PyObject *agent;     /* strong; NULL before the thread's first lock and after its end (C7) */
     struct record *next_free, *next;
 } Record;
@@ -181,7 +183,6 @@ static inline uint64_t chain_at(Record *r, int i)
     return mix(i ? r->list[i - 1]->chain : 0, r->list[i]->serial);
 }
 
-#define KNOWN 256
 #define SALT(r) __atomic_load_n(&(r)->salt, __ATOMIC_RELAXED)
 
 static void forget_chains(Record *r)
@@ -190,19 +191,85 @@ static void forget_chains(Record *r)
     __atomic_store_n(&r->salt, mix(__atomic_add_fetch(&last, 1, __ATOMIC_RELAXED), 0), __ATOMIC_RELAXED);
 }
 
-static inline Known *known_slot(Record *r, uint64_t salted) { return &r->known[salted % KNOWN]; }
+#define WAYS 4 /* entries of a bucket: 64 bytes */
+#define FEWEST_KNOWN 64
+#define MOST_KNOWN 16384 /* four times lockorder.MOST_CHAINS, so that few buckets are full */
 
-/* Whether the order of the locks in a chain is known, in one comparison; it is counted then. */
+static inline Known *known_bucket(Record *r, uint64_t salted)
+{
+    return &r->known[(salted * WAYS) & (r->known_size - 1)];
+}
+
+/* Whether the order of the locks in a chain is known, mostly in one comparison; it is counted then. */
 static inline int order_is_known(Record *r, uint64_t chain)
 {
     uint64_t salted = chain ^ SALT(r);
     if (UNLIKELY(r->known == NULL))
         return 0;
-    Known *known = known_slot(r, salted);
-    if (UNLIKELY(known->chain != salted || known->tally == NULL))
+    Known *known = known_bucket(r, salted);
+    for (int i = 0; i < WAYS; i++) {
+        if (known[i].chain == salted && known[i].tally != NULL) {
+            ++*(long long *)(void *)PyByteArray_AS_STRING(known[i].tally);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void drop_known(Record *r)
+{
+    Known *known = r->known;
+    uint32_t size = r->known_size;
+    r->known = NULL;
+    r->known_size = 0;
+    for (uint32_t i = 0; i < size; i++)
+        Py_XDECREF(known[i].tally);
+    PyMem_RawFree(known);
+}
+
+static int grow_known(Record *r)
+{
+    Known *old = r->known;
+    uint32_t before = r->known_size, size = before ? 4 * before : FEWEST_KNOWN;
+    Known *known = size > MOST_KNOWN ? NULL : PyMem_RawCalloc(size, sizeof *known);
+    if (known == NULL)
         return 0;
-    ++*(long long *)(void *)PyByteArray_AS_STRING(known->tally);
+    r->known = known;
+    r->known_size = size;
+    for (uint32_t i = 0; i < before; i++) {
+        if (old[i].tally != NULL) { /* an old bucket goes to four new ones, so none of them overflows */
+            Known *bucket = known_bucket(r, old[i].chain);
+            while (bucket->tally != NULL)
+                bucket++;
+            *bucket = old[i];
+        }
+    }
+    PyMem_RawFree(old);
     return 1;
+}
+
+/* Note a chain that was looked at while the salt was `salt`. */
+static void note_known(Record *r, uint64_t chain, uint64_t salt, PyObject *tally)
+{
+    if (salt != SALT(r))
+        return; /* forgotten already */
+    if (r->known_salt != salt) {
+        drop_known(r);
+        r->known_salt = salt;
+    }
+    uint64_t salted = chain ^ salt;
+    PyObject *last;
+    Known *known;
+    do {
+        known = r->known == NULL ? NULL : known_bucket(r, salted);
+        last = known == NULL ? NULL : known[WAYS - 1].tally;
+    } while ((known == NULL || last != NULL) && grow_known(r));
+    if (known == NULL)
+        return; /* no memory */
+    memmove(&known[1], &known[0], (WAYS - 1) * sizeof *known); /* the newest stands first */
+    known->chain = salted;
+    known->tally = Py_NewRef(tally);
+    Py_XDECREF(last);
 }
 
 /* Put the lock into the list; guard held. Without memory it is owned all the same, and only missing in reports. */

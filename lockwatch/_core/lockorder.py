@@ -33,6 +33,7 @@ try-acquire.
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from time import monotonic_ns, sleep
 
 from lockwatch._core import hooks, settings
@@ -51,7 +52,7 @@ from lockwatch._core.orderbook import (
     work_off,
 )
 from lockwatch._core.orderedges import Context, LockClass, LockFacts, Tally
-from lockwatch._core.segments import clock_of, forget_chains, inherited_gates
+from lockwatch._core.segments import clock_of, inherited_gates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from lockwatch._core.holds import Hold
     from lockwatch._core.mutexbase import MutexBase
 
-MOST_CHAINS = 1_000
+MOST_CHAINS = 4_000
 """Chains that one agent remembers."""
 
 FRAMES = 16
@@ -150,9 +151,11 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> Non
     if event is None:
         return
     if not blocks:
-        if len(me.chains) >= MOST_CHAINS:
-            forget_chains(me)
-        me.chains[chain] = event.steps[0][3].tally
+        chains = me.chains
+        if len(chains) >= MOST_CHAINS:
+            for old in list(islice(chains.copy(), MOST_CHAINS // 4)):
+                chains.pop(old, None)
+        chains[chain] = event.steps[0][3].tally
     pending.append(event)
     work_off()
     if settings.order_raises:
