@@ -296,11 +296,9 @@ static PyObject *call_through(PyObject *what, Mutex *m, PyObject *hold)
     Py_RETURN_NONE;
 }
 
-/* Let go of a lock that the caller owns and nobody waits for; 0 if it is not so. */
-static inline int let_go(Mutex *m, Record *me)
+/* Free a lock that the caller owns; 0 if it does not any more. */
+static inline int free_it(Mutex *m, Record *me)
 {
-    if (OWNER(m) != me || queued(m))
-        return 0;
     lock_guard(&me->guard);
 #ifdef Py_GIL_DISABLED
     if (OWNER(m) != me) { /* a plain lock may be released by another thread at the same time */
@@ -316,6 +314,12 @@ static inline int let_go(Mutex *m, Record *me)
     if (UNLIKELY(hold != NULL))
         Py_DECREF(hold);
     return 1;
+}
+
+/* Let go of a lock that the caller owns and nobody waits for; 0 if it is not so. */
+static inline int let_go(Mutex *m, Record *me)
+{
+    return OWNER(m) == me && !queued(m) && free_it(m, me);
 }
 
 #ifdef Py_GIL_DISABLED
@@ -372,6 +376,8 @@ done:
     return result;
 }
 
+#include "_fastpath_waiters.h"
+
 static inline PyObject *release_any(Mutex *m, int by_exit, int recursive)
 {
     Record *me = find_record(CURRENT_STATE());
@@ -384,6 +390,9 @@ static inline PyObject *release_any(Mutex *m, int by_exit, int recursive)
     if (LIKELY(let_go(m, me))) {
         LET_GO(m);
     }
+    PyObject *done = release_beside(m, me);
+    if (done != NULL || PyErr_Occurred())
+        return done;
     return release_otherwise(m, me, by_exit);
 }
 
@@ -457,6 +466,8 @@ static PyMethodDef recursive_methods[] = {
     {"locked", method_locked, METH_NOARGS, DOC_LOCKED},
     {"try_acquire", method_try, METH_NOARGS, DOC_TRY},
     {"_is_owned", recursive_is_owned, METH_NOARGS, "Return whether the calling thread owns the lock."},
+    {"_release_save", recursive_release_save, METH_NOARGS, "Let go of all levels; return what takes them again."},
+    {"_acquire_restore", recursive_acquire_restore, METH_O, "Take the lock again as it was before _release_save()."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -480,6 +491,27 @@ static PyObject *mutex_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObje
     return (PyObject *)m;
 }
 
+/* The frame in which a lock is made, if it is found at once as `_made` finds it: the first that is not machinery. */
+static FrameHead *makers_frame(FrameHead *frame)
+{
+    for (; frame != NULL && core.machinery != NULL; frame = frame->previous) {
+        if (!is_python(frame))
+            continue;
+        PyObject *module = PyDict_GetItemWithError(frame->globals, core.str_module), *known = NULL;
+        if (module != NULL && PyUnicode_CheckExact(module))
+            known = PyDict_GetItemWithError(core.machinery, module);
+        if (known == Py_False)
+            return frame;
+        if (known != Py_True)
+            break; /* not met before */
+        PyObject *name = ((PyCodeObject *)FRAME_CODE(frame))->co_name;
+        if (PyUnicode_CompareWithASCIIString(name, "<module>") == 0)
+            return frame;
+    }
+    PyErr_Clear();
+    return NULL;
+}
+
 /* Note the name and the place where the lock is made. The usual case here, the others in Python (`_made`). */
 static int mutex_init(PyObject *self, PyObject *args, PyObject *named)
 {
@@ -500,18 +532,12 @@ static int mutex_init(PyObject *self, PyObject *args, PyObject *named)
     }
     PyThreadState *state = CURRENT_STATE();
     FrameHead *frame = TOP_FRAME(state);
-    if ((name == NULL || name == Py_None) && KNOWN_FRAMES && frame != NULL &&
-        Py_IS_TYPE(FRAME_CODE(frame), &PyCode_Type)) {
-        PyObject *code = FRAME_CODE(frame);
-        PyObject *module = PyDict_GetItemString(frame->globals, "__name__");
-        if (module != NULL && PyUnicode_CheckExact(module) && core.machinery != NULL &&
-            PyDict_GetItem(core.machinery, module) == Py_False) {
-            PyObject *old = m->created;
-            m->created_lasti = lasti_of(frame, code);
-            m->created = Py_NewRef(code);
-            Py_XDECREF(old);
-            return 0;
-        }
+    if ((name == NULL || name == Py_None) && KNOWN_FRAMES && (frame = makers_frame(frame)) != NULL) {
+        PyObject *code = FRAME_CODE(frame), *old = m->created;
+        m->created_lasti = lasti_of(frame, code);
+        m->created = Py_NewRef(code);
+        Py_XDECREF(old);
+        return 0;
     }
     done = PyObject_CallMethod(self, "_made", "iO", 0, name == NULL ? Py_None : name);
     Py_XDECREF(done);
@@ -691,16 +717,11 @@ static PyMethodDef record_methods[] = {
 /* ---- the module ------------------------------------------------------------------------------------------------- */
 
 /* A type's methods are called fastest on the very type that they were made for: CPython specialises no other call. */
-static PyObject *specialise(PyObject *Py_UNUSED(module), PyObject *type)
+static PyObject *add_methods(PyTypeObject *type, PyMethodDef *methods)
 {
-    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, core.mutex)) {
-        PyErr_SetString(PyExc_TypeError, "not a class of locks");
-        return NULL;
-    }
-    int recursive = PyType_IsSubtype((PyTypeObject *)type, core.recursive);
-    for (PyMethodDef *def = recursive ? recursive_methods : plain_methods; def->ml_name != NULL; def++) {
-        PyObject *method = PyDescr_NewMethod((PyTypeObject *)type, def);
-        if (method == NULL || PyObject_SetAttrString(type, def->ml_name, method) < 0) {
+    for (PyMethodDef *def = methods; def->ml_name != NULL; def++) {
+        PyObject *method = PyDescr_NewMethod(type, def);
+        if (method == NULL || PyObject_SetAttrString((PyObject *)type, def->ml_name, method) < 0) {
             Py_XDECREF(method);
             return NULL;
         }
@@ -708,6 +729,18 @@ static PyObject *specialise(PyObject *Py_UNUSED(module), PyObject *type)
     }
     return Py_NewRef(type);
 }
+
+static PyObject *specialise(PyObject *Py_UNUSED(module), PyObject *type)
+{
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, core.mutex)) {
+        PyErr_SetString(PyExc_TypeError, "not a class of locks");
+        return NULL;
+    }
+    int recursive = PyType_IsSubtype((PyTypeObject *)type, core.recursive);
+    return add_methods((PyTypeObject *)type, recursive ? recursive_methods : plain_methods);
+}
+
+#include "_fastpath_queue.h"
 
 static PyObject *where(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
@@ -719,7 +752,8 @@ static PyObject *where(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 static PyObject *setup(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject **into[] = {&core.record_for, &core.acquire_slow, &core.release_slow, &core.wake_next,
-                         &core.check_timeout, &core.no_later_than, &core.learn_order, &core.threading};
+                         &core.check_timeout, &core.no_later_than, &core.learn_order, &core.threading,
+                         &core.waiter, &core.settings};
     const Py_ssize_t count = (Py_ssize_t)(sizeof into / sizeof *into);
     if (PyTuple_GET_SIZE(args) != count)
         return PyErr_Format(PyExc_TypeError, "setup() takes %zd arguments", count);
@@ -744,6 +778,7 @@ static PyObject *after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(non
 
 static PyMethodDef module_methods[] = {
     {"specialise", specialise, METH_O, "Give a subclass the methods as its own; return it."},
+    {"specialise_queue", specialise_queue, METH_VARARGS, "Give a class of queues the methods; return it."},
     {"where", where, METH_NOARGS, "Return the caller's (code, lasti), for a comparison with sys._getframe()."},
     {"setup", setup, METH_VARARGS, "Take the parts of the slow path that are Python."},
     {"set_machinery", set_machinery, METH_O, "Take the table of modules: name -> whether it makes locks for others."},
@@ -801,6 +836,19 @@ static int execute(PyObject *module)
     core.str_record = PyUnicode_InternFromString("record");
     core.str_pop = PyUnicode_InternFromString("pop");
     core.str_name = PyUnicode_InternFromString("name");
+    core.str_module = PyUnicode_InternFromString("__name__");
+    core.str_parker = PyUnicode_InternFromString("parker");
+    core.str_agent = PyUnicode_InternFromString("agent");
+    core.str_main = PyUnicode_InternFromString("main");
+    core.str_since_ns = PyUnicode_InternFromString("since_ns");
+    core.str_threshold = PyUnicode_InternFromString("starvation_threshold_ns");
+    core.str_locked = PyUnicode_InternFromString("locked");
+    core.str_release = PyUnicode_InternFromString("release");
+    core.str_release_all = PyUnicode_InternFromString("_release_all");
+    core.str_take_again = PyUnicode_InternFromString("_take_again");
+    core.str_getters = PyUnicode_InternFromString("_getters");
+    core.str_wake = PyUnicode_InternFromString("_wake");
+    core.str_get_slowly = PyUnicode_InternFromString("_get_slowly");
     return PyErr_Occurred() ? -1 : 0;
 }
 

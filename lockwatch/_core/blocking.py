@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from time import monotonic_ns
 
-from lockwatch._core import detector, hooks, ontop, parking
+from lockwatch._core import agents, detector, hooks, ontop, parking
 from lockwatch._core.waits import TIMED_OUT, VERDICT, Victim, Wait, publish, withdraw
 
 TYPE_CHECKING = False
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from lockwatch._core.waits import Resource
 
 _NOT_READY_NS = 1_000_000
+
+NAP_NS = 2_000_000
+"""How long a wait may last (nanoseconds) before it is published."""
 
 
 class ParkedWait(Wait):
@@ -44,14 +47,31 @@ class ParkedWait(Wait):
         timeout_ns: int | None = None,
         code: CodeType | None = None,
         lasti: int = -1,
+        *,
+        since_ns: int = 0,
     ) -> None:
-        now = monotonic_ns()
-        super().__init__(agent, resource, now, None if timeout_ns is None else now + timeout_ns, code, lasti)
+        since = since_ns or monotonic_ns()
+        super().__init__(
+            agent, resource, since, None if timeout_ns is None else since + timeout_ns, code, lasti
+        )
         self.parker = parker
 
     def wake(self) -> None:
         """Wake the thread."""
         parking.unpark(self.parker)
+
+
+def nap(parker: LockType, timeout_ns: int | None) -> bool:
+    """Sleep a moment for the permit, before anything is published: most waits are over by then.
+
+    Not in a signal handler or finalizer on top of a wait, which has to give way first.
+
+    Returns:
+        True if the permit was taken; False if it has not come so far.
+    """
+    if agents.current().waits:
+        return False
+    return parking.park(parker, NAP_NS if timeout_ns is None or timeout_ns > NAP_NS else timeout_ns)
 
 
 @ontop.waits_in

@@ -14,10 +14,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from queue import Empty
+from types import MethodDescriptorType
 
-from lockwatch._core import agents, hooks, lockorder, mutexbase
+from lockwatch._core import agents, hooks, lockorder, mutexbase, settings
 from lockwatch._core.holds import NoLaterThan
-from lockwatch._core.mutex import acquire_slow, release_slow, wake_next
+from lockwatch._core.mutex import Waiter, acquire_slow, release_slow, wake_next
 from lockwatch._core.mutexbase import MutexMethods
 from lockwatch._core.timeouts import check_timeout
 
@@ -60,6 +62,7 @@ __all__ = [
     "PlainMutex",
     "RecursiveMutex",
     "know_machinery",
+    "specialise_queue",
     "specialised",
 ]
 
@@ -96,6 +99,9 @@ if TYPE_CHECKING or _fastpath is None:
         """Give a class of locks that is final the methods of the fast path as its own: faster in C."""
         return cls
 
+    def specialise_queue(_cls: type, _original: type) -> None:
+        """Give a class of simple queues the methods of the fast path, which call those of the original in C."""
+
     def know_machinery(_known: dict[str, bool]) -> None:
         """Take the table of the modules that make locks for their callers: name -> whether."""
 
@@ -111,6 +117,8 @@ else:
         NoLaterThan,
         lockorder.note_new,
         threading.__dict__,
+        Waiter,
+        settings.__dict__,
     )
     hooks.learn_order = lambda _agent, _lock, _hold: (
         None
@@ -125,6 +133,11 @@ else:
     RecursiveMutex = _fastpath.RecursiveMutex
     specialised = _fastpath.specialise
     know_machinery = _fastpath.set_machinery
+
+    def specialise_queue(cls: type, original: Any) -> None:
+        """Give a class of simple queues the methods of the fast path, which call those of the original in C."""
+        if isinstance(original.put, MethodDescriptorType):
+            _fastpath.specialise_queue(cls, original.put, original.get_nowait, Empty)
 
     class MutexBase(MutexMethods, _fastpath.Mutex):
         """What every mutex has: the methods, on top of the fields in C."""

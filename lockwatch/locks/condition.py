@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 from math import isnan, nan
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, cast
 
 from lockwatch._core import agents, blocking, parking
@@ -88,12 +89,17 @@ def wait(self: Any, timeout: float | None = None) -> bool:
 
 
 def _sleep(condition: Any, waiter: Waiter, timeout: float | None, frame: FrameType) -> bool:
+    timeout_ns = None if timeout is None else check_timeout(True, timeout)
+    since_ns = monotonic_ns()
+    if blocking.nap(waiter.parker, timeout_ns):
+        return True
     thing, caller = thing_of(condition, frame)
     thing.waiter = waiter
     code, lasti = (None, -1) if caller is None else (caller.f_code, caller.f_lasti)
-    timeout_ns = None if timeout is None else check_timeout(True, timeout)
     return blocking.block(
-        blocking.ParkedWait(agents.current(), thing, waiter.parker, timeout_ns, code, lasti)
+        blocking.ParkedWait(
+            agents.current(), thing, waiter.parker, timeout_ns, code, lasti, since_ns=since_ns
+        )
     )
 
 

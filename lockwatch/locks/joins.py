@@ -16,7 +16,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from lockwatch._core import agents, detector, ontop, parking, segments
-from lockwatch._core.blocking import ParkedWait, block, raise_if_victim
+from lockwatch._core.blocking import ParkedWait, block, nap, raise_if_victim
 from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, innermost, publish, withdraw
 from lockwatch.locks.exitwait import Exit
 from lockwatch.locks.machinery import is_machinery
@@ -120,7 +120,7 @@ def _wait_for_end(agent: Agent) -> None:
     wait = ParkedWait(agents.current(), ThreadEnd(agent), parking.new_parker(), None, *_caller())
     agent.joiners.append(wait)  # first announce, then look whether it has ended meanwhile
     try:
-        if not agent.ended:
+        if not agent.ended and not nap(wait.parker, None):
             block(wait)
     finally:
         if wait in agent.joiners:

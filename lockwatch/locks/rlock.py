@@ -53,8 +53,8 @@ class RLock(RecursiveMutex, WatchedLock):
         """Return how many levels the calling thread holds."""
         return self._level() if self._is_owned() else 0
 
-    def _release_save(self) -> tuple[int, Hold]:
-        """Let go of all levels at once and return what `_acquire_restore` needs to take them again (for Condition)."""
+    def _release_all(self) -> tuple[int, Hold]:
+        """Let go of all levels at once and return what `_take_again` needs to take them again (for Condition)."""
         hold = self._state.get(OWNED)
         if hold is None or hold[AGENT] is not agents.current():
             self._refuse_release(hold)
@@ -64,8 +64,8 @@ class RLock(RecursiveMutex, WatchedLock):
         release_slow(self, hold)
         return count, hold
 
-    def _acquire_restore(self, saved: tuple[int, Hold]) -> None:
-        """Take the lock again as it was before `_release_save`, with the place where it was taken first."""
+    def _take_again(self, saved: tuple[int, Hold]) -> None:
+        """Take the lock again as it was before `_release_all`, with the place where it was taken first."""
         count, (agent, ref, code, lasti, _, how, *_) = saved
         hold = (agents.current(), ref, code, lasti, monotonic_ns(), how)
         now = self._state.setdefault(OWNED, hold)
@@ -79,6 +79,9 @@ class RLock(RecursiveMutex, WatchedLock):
                 release_slow(self, hold)
             acquire_slow(self, hold, None)
         self._count = count
+
+    _release_save = _release_all
+    _acquire_restore = _take_again
 
     def _at_fork_reinit(self) -> None:
         """Make the lock free, whoever held it; the standard library calls this in the child after a fork."""

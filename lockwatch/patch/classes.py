@@ -25,7 +25,7 @@ import sys
 import warnings
 
 from lockwatch import locks
-from lockwatch._core.fastpath import specialised
+from lockwatch._core.fastpath import specialise_queue, specialised
 from lockwatch._core.originals import LockType, RLockType
 from lockwatch.locks import simplequeue
 
@@ -105,6 +105,9 @@ class SimpleQueue(simplequeue.SimpleQueue, metaclass=_LikeRaw):
     __slots__ = ()
     __module__ = "queue"
     _raw = simplequeue.original
+
+
+specialise_queue(SimpleQueue, simplequeue.original)
 
 
 def adopted(kind: type[Lock | RLock], name: str) -> Lock | RLock:

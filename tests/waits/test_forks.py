@@ -132,7 +132,7 @@ def test_no_warning_about_our_own_thread(watched: Watched, fork: str) -> None:
         from lockwatch._core import parking, watchdog
         parking.LONG_NS = 5_000_000
         for _ in range(30):
-            assert not threading.Event().wait(0.01)
+            assert not threading.Event().wait(0.05)
             until(watchdog.running)
             child = {fork}
             if not child:

@@ -1,0 +1,99 @@
+/* SimpleQueue: put and get that go straight to the C original while nobody has to wait. Part of _fastpath.c.
+
+The class is in locks/simplequeue.py, where S1 to S3 stand; what is left here is done there. */
+
+static struct {
+    PyObject *put, *get_nowait, *empty; /* methods of the original, and its exception */
+    Py_ssize_t getters;                 /* where an instance has its deque of getters: set when it is made, for good */
+} original;
+
+/* Call something with `self` before what was given. */
+static PyObject *call_with(PyObject *callable, PyObject *self, PyObject *const *args, Py_ssize_t given, PyObject *names)
+{
+    PyObject *all[8];
+    Py_ssize_t count = given + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
+    if (count >= (Py_ssize_t)(sizeof all / sizeof *all))
+        return PyErr_Format(PyExc_TypeError, "too many arguments (%zd given)", count);
+    all[0] = self;
+    for (Py_ssize_t i = 0; i < count; i++)
+        all[i + 1] = args[i];
+    return PyObject_Vectorcall(callable, all, (size_t)given + 1, names);
+}
+
+/* The item is in (S1): wake a getter, if there is one. */
+static inline PyObject *after_put(PyObject *self)
+{
+    PyObject *getters = *(PyObject **)(void *)((char *)self + original.getters);
+    FENCE();
+    if (LIKELY(getters == NULL || LIST_SIZE(getters) == 0))
+        Py_RETURN_NONE;
+    PyObject *woken = PyObject_CallMethodNoArgs(self, core.str_wake), *kind, *value, *trace;
+    if (woken == NULL) { /* interrupted: it is completed first */
+        PyErr_Fetch(&kind, &value, &trace);
+        Py_XDECREF(PyObject_CallMethodNoArgs(self, core.str_wake));
+        PyErr_Restore(kind, value, trace);
+    }
+    return woken;
+}
+
+static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t given, PyObject *names)
+{
+    PyObject *done = call_with(original.put, self, args, given, names);
+    if (UNLIKELY(done == NULL))
+        return NULL;
+    Py_DECREF(done);
+    return after_put(self);
+}
+
+static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t given, PyObject *names)
+{
+    if (LIKELY(given == 0 && names == NULL)) {
+        PyObject *item = PyObject_Vectorcall(original.get_nowait, &self, 1, NULL);
+        if (LIKELY(item != NULL) || !PyErr_ExceptionMatches(original.empty))
+            return item;
+        PyErr_Clear();
+    }
+    PyObject *slowly = PyObject_GetAttr((PyObject *)Py_TYPE(self), core.str_get_slowly);
+    PyObject *item = slowly == NULL ? NULL : call_with(slowly, self, args, given, names);
+    Py_XDECREF(slowly);
+    return item;
+}
+
+#define DOC_PUT                                                                                                  \
+    "put($self, /, item, block=True, timeout=None)\n--\n\nPut an item in. Never blocks; the other arguments are " \
+    "there for queue.Queue's sake."
+#define DOC_PUT_NOWAIT "put_nowait($self, /, item)\n--\n\nPut an item in."
+#define DOC_GET                                                                                                 \
+    "get($self, /, block=True, timeout=None)\n--\n\nTake the next item, waiting for one if need be.\n\nRaises " \
+    "queue.Empty if there was none (in time), and DeadlockError if nobody is left who could put one in and this " \
+    "thread is the victim; not with a time-out."
+
+static PyMethodDef queue_methods[] = {
+    {"put", (PyCFunction)(void (*)(void))queue_put, METH_FASTCALL | METH_KEYWORDS, DOC_PUT},
+    {"put_nowait", (PyCFunction)(void (*)(void))queue_put, METH_FASTCALL | METH_KEYWORDS, DOC_PUT_NOWAIT},
+    {"get", (PyCFunction)(void (*)(void))queue_get, METH_FASTCALL | METH_KEYWORDS, DOC_GET},
+    {NULL, NULL, 0, NULL},
+};
+
+/* Give a class of queues the methods above: (class, put and get_nowait of the original, queue.Empty). */
+static PyObject *specialise_queue(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyTypeObject *type;
+    PyObject *put, *get_nowait, *empty;
+    if (!PyArg_ParseTuple(args, "O!OOO", &PyType_Type, &type, &put, &get_nowait, &empty))
+        return NULL;
+    PyObject *slot = PyObject_GetAttr((PyObject *)type, core.str_getters);
+    if (slot == NULL)
+        return NULL;
+    if (!Py_IS_TYPE(slot, &PyMemberDescr_Type)) {
+        Py_DECREF(slot);
+        PyErr_SetString(PyExc_TypeError, "_getters is not a slot");
+        return NULL;
+    }
+    original.getters = ((PyMemberDescrObject *)slot)->d_member->offset;
+    Py_DECREF(slot);
+    Py_XSETREF(original.put, Py_NewRef(put));
+    Py_XSETREF(original.get_nowait, Py_NewRef(get_nowait));
+    Py_XSETREF(original.empty, Py_NewRef(empty));
+    return add_methods(type, queue_methods);
+}
