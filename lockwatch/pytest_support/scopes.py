@@ -17,7 +17,7 @@ from collections import deque
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents
+from lockwatch._core import agents, lockorder
 from lockwatch._core.originals import get_ident
 from lockwatch.patch.methods import Methods
 
@@ -82,11 +82,13 @@ def begin() -> None:
     thread: Any = threading.Thread
     _replaced.put([(thread, "start", _watched_start(thread.start))])
     agents.on_end.append(_note_end)
+    lockorder.episode = _nodeid
 
 
 def end() -> None:
     """Note nothing any more."""
     _replaced.restore()
+    lockorder.episode = lockorder._no_episode
     if _note_end in agents.on_end:
         agents.on_end.remove(_note_end)
     running.clear()
@@ -105,6 +107,11 @@ def _watched_start(original: Callable[[Any], None]) -> Callable[[Any], None]:
         original(self)
 
     return start
+
+
+def _nodeid() -> str | None:
+    scope = current()
+    return None if scope is None else scope.nodeid
 
 
 def current() -> Scope | None:

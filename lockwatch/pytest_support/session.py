@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import _pytest
 import pluggy
+import pytest
 
 from lockwatch import config as core
 from lockwatch import delivery, diagnosis, patch
@@ -34,8 +35,6 @@ from lockwatch.report.jsonfile import ReportFile, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import pytest
 
     from lockwatch.pytest_support.scopes import Scope
     from lockwatch.pytest_support.settings import Settings
@@ -79,14 +78,12 @@ class Session:
         """
         self._explicit = core.explicit()
         self._was_installed = patch.is_installed()
-        wanted: dict[str, Any] = {"mode": self.settings.mode, "report": self._scratch.path, "stall": 0.0}
-        if "order" in core._DEFAULTS:
-            wanted["order"] = "off" if self.settings.order == "off" else "warn"
-        patch.install(**wanted)
+        order = "off" if self.settings.order == "off" else "warn"
+        patch.install(mode=self.settings.mode, report=self._scratch.path, stall=0.0, order=order)
         delivery.report_to(self._scratch.path)
         delivery.add_sink(self.note)
         diagnosis.runner_folders = tuple(
-            os.path.dirname(str(module.__file__)) + os.sep for module in (_pytest, pluggy)
+            os.path.dirname(str(module.__file__)) + os.sep for module in (_pytest, pluggy, pytest)
         )
         scopes.begin()
 
@@ -153,6 +150,10 @@ class Session:
         """The same for what was found while no test ran."""
         self.outside.extend(self.look_at_children())
         return self._judge(self.outside, None, self.settings, None, config)
+
+    def judge_one(self, finding: Finding, config: pytest.Config) -> list[tuple[Finding, bool]]:
+        """The same for one finding that concerns the whole session."""
+        return self._judge(deque([finding]), None, self.settings, None, config)
 
     def _judge(
         self,

@@ -57,6 +57,9 @@ class Monitor:
     Args:
         deliver: what makes a finding known.
         give_up: called to end the process, with the test that stands still; does not return.
+
+    Attributes:
+        fired: whether a test had to be unwound.
     """
 
     def __init__(self, deliver: Callable[[Finding], None], give_up: Callable[[Scope], None]) -> None:
@@ -64,6 +67,7 @@ class Monitor:
         self._give_up = give_up
         self._stopped = False
         self._started = False
+        self.fired = False
         self._limits: list[float] = []
         self._since: dict[Scope, tuple[object, float]] = {}
         self._told: dict[Scope, float] = {}
@@ -134,6 +138,7 @@ class Monitor:
             self._give_up(scope)
 
     def _unwind(self, scope: Scope, seconds: float) -> None:
+        self.fired = True
         finding = stall(scope, seconds)
         self._deliver(finding)
         for thread in scopes.threads_of(scope):
@@ -182,7 +187,7 @@ def stall(scope: Scope, seconds: float) -> Finding:
     return findings.Finding(
         kind="stall",
         level="error",
-        message=f"{scope.nodeid} has not moved for {text.humanise(seconds)} in its {scope.phase or 'run'}{what}",
+        message=f"the test has not moved for {text.humanise(seconds)} in its {scope.phase or 'run'}{what}",
         pid=os.getpid(),
         time=time.time(),
         parties=diagnosis.everybody(),

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lockwatch import delivery, dump, patch
-from lockwatch._core import agents, hooks
+from lockwatch._core import agents, hooks, segments
 from lockwatch._core import settings as knobs
 from lockwatch._core.holds import LOCK
+from lockwatch._core.originals import start_new_thread
 from lockwatch.errors import LockwatchError
-from lockwatch.pytest_support import leaks, neighbours, scopes, stalls, unwinding, wording
+from lockwatch.pytest_support import leaks, merging, neighbours, scopes, stalls, unwinding, wording
 from lockwatch.pytest_support.scopes import Scope
 from lockwatch.pytest_support.session import Session, find_leaks, from_json, to_json
 from lockwatch.pytest_support.settings import of_session, of_test
@@ -83,6 +84,8 @@ class Watch:
         self._carriers: Any = nullcontext()
         self._timers: neighbours.NativeTimers | None = None
         self._timeout = neighbours.TimeoutTimer()
+        self._told_once = neighbours.told_once()
+        self._orders: dict[str, Any] = {}
 
     def view(self, item: pytest.Item) -> View:
         """Return the fixture's value for a test."""
@@ -111,6 +114,11 @@ class Watch:
         """Say that locks are watched, and how."""
         return wording.header(self.session.settings, self._unwatched)
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self) -> None:
+        """Stand before pytest's own look at errors in threads."""
+        self._told_once.__enter__()
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Take in what was found outside of tests; a failure among it fails the run."""
@@ -118,13 +126,18 @@ class Watch:
         if self.session.worker is not None:
             output: dict[str, Any] = getattr(session.config, "workeroutput", {})
             output["lockwatch"] = to_json(judged)
+            output["lockwatch_orders"] = merging.learned()
         else:
+            level = "error" if self.session.settings.order == "error" else "warning"
+            for finding in merging.conflicts(self._orders, level):
+                judged += self.session.judge_one(finding, session.config)
             for finding, failed in judged:
                 self.session.collect(finding, failed)
         outside = any(failed and finding.test is None for finding, failed in self.session.collected)
         if outside and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self._status = int(session.exitstatus) or stalls.STATUS
+        self._told_once.__exit__()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Write the section, if there is anything to say."""
@@ -135,8 +148,8 @@ class Watch:
     def pytest_unconfigure(self) -> None:
         """Put back what was before, unless threads are left: then the end of the process stays watched."""
         self.monitor.stop()
-        if any(thread.is_alive() for thread in self._stragglers):
-            threading._register_atexit(self._leave)  # type: ignore[attr-defined]
+        if self.monitor.fired or any(thread.is_alive() for thread in self._stragglers):
+            start_new_thread(self._end_some_time, ())
             return
         self.session.end()
         if self._fd != 2:
@@ -158,6 +171,7 @@ class Watch:
         knobs.raise_deadlocks = settings.mode == "raise"
         self._note_what_is_there(scope)
         scopes.ended.clear()
+        segments.forget_all_chains()  # what another test did is no reason not to look
         if self._timers is not None:
             self._timers.before()
         scopes.running[scope.ident] = scope
@@ -276,6 +290,7 @@ class Watch:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """pytest-xdist: take in what a worker has not told in a test's report."""
         output: dict[str, Any] = getattr(node, "workeroutput", {})
+        self._orders[node.gateway.id] = output.get("lockwatch_orders", [])
         for finding, failed in from_json(output.get("lockwatch", [])):
             self.session.collect(finding, failed)
         if error is not None:
@@ -320,24 +335,36 @@ class Watch:
             if finding not in scope.judged:
                 self.session.collect(finding, failure=True)
         self._write("\n".join(lines) + "\n")
-        dump.write(self._fd)
-        os._exit(stalls.STATUS)
+        self._end_process(stalls.STATUS)
 
-    def _leave(self) -> None:
-        """At the interpreter's exit: wait for threads that could not be unwound, but not for ever."""
-        until = time.monotonic() + EXIT_PATIENCE
-        while any(thread.is_alive() for thread in self._stragglers):
-            if time.monotonic() >= until:
-                names = ", ".join(thread.name for thread in self._stragglers if thread.is_alive())
-                self._write(
-                    f"\nlockwatch: these threads do not end; the process ends without them: {names}\n"
-                )
-                dump.write(self._fd)
-                for stream in (sys.stdout, sys.stderr):
-                    stream.flush()
-                os._exit(self._status)
-            time.sleep(0.01)
-        self.session.end()
+    def _end_some_time(self) -> None:
+        """In a thread of our own: what is left behind may keep the process from ending, but not for ever."""
+        agents.mark_internal()
+        time.sleep(EXIT_PATIENCE)
+        left = ", ".join(thread.name for thread in self._stragglers if thread.is_alive())
+        what = (
+            f" without these threads, which do not end: {left}"
+            if left
+            else ", which something keeps from ending"
+        )
+        self._write(f"\nlockwatch: the process ends here{what}\n")
+        self._end_process(self._status)
+
+    def _end_process(self, status: int) -> None:
+        """End the process with all stacks; children that would be waited for at exit with it."""
+        dump.write(self._fd)
+        processes: Any = sys.modules.get("multiprocessing.process")
+        for child in list(getattr(processes, "_children", ())):
+            try:
+                child.kill()
+            except Exception as error:
+                delivery.note_internal("the end of a child", error)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):
+                pass
+        os._exit(status)
 
     def _write(self, words: str) -> None:
         data = words.encode(errors="backslashreplace")

@@ -83,7 +83,7 @@ def summary(collected: Sequence[tuple[Finding, bool]], verbosity: int) -> list[t
             continue
         where = finding.test or "outside of any test"
         lines.append((level, f"{level.upper()} {where}: {text.headline(finding)}"))
-        if finding.test is None or not failed or verbosity > 0:
+        if finding.test is None or not failed or verbosity > 1:
             lines.append(("", text.body(finding)))
     return lines
 
