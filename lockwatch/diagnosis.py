@@ -36,6 +36,9 @@ _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _RUNNER = os.path.join(_OURS, "cli", "")
 _DEMO = os.path.join(_RUNNER, "philosophers.py")
 
+runner_folders: tuple[str, ...] = ()
+"""Folders, each with a separator at its end, of code that only runs the program: its frames are left out of stacks."""
+
 
 def finding_of(knot: Knot) -> findings.Finding:
     """Return the finding that explains ``knot``."""
@@ -319,9 +322,10 @@ def _is_ours(code: CodeType) -> bool:
 
 def _runs_the_program(code: CodeType) -> bool:
     """Whether a frame only serves to get a thread or a script going, and says nothing about it."""
-    if code.co_filename.startswith("<frozen runpy") or code.co_filename.endswith(_LOOP_FILES):
+    file = code.co_filename
+    if file.startswith("<frozen runpy") or file.endswith(_LOOP_FILES) or file.startswith(runner_folders):
         return True
-    return code.co_filename == threading.__file__ and code.co_name in _STARTERS
+    return file == threading.__file__ and code.co_name in _STARTERS
 
 
 def _source(file: str, line: int) -> str | None:

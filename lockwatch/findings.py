@@ -228,6 +228,7 @@ class Finding(_Value):
             pair to pair.
         advice: what to do about it, None for no idea.
         fingerprint: the same for the same defect in every run; see `fingerprint`.
+        test: the test that ran when it was found, as pytest names it; None outside of tests.
 
     Raises:
         ValueError: a kind, cause or level outside its vocabulary.
@@ -243,6 +244,7 @@ class Finding(_Value):
     cycle: tuple[str, ...] = ()
     advice: str | None = None
     fingerprint: str = ""
+    test: str | None = None
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)
@@ -277,6 +279,7 @@ class Finding(_Value):
             cycle=tuple(str(item) for item in cycle),
             advice=reading.text_or_none(obj, "advice"),
             fingerprint=reading.text(obj, "fingerprint", ""),
+            test=reading.text_or_none(obj, "test"),
         )
 
 

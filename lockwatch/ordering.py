@@ -25,8 +25,10 @@ _MANY = 5
 def finding_of(cycle: Cycle) -> findings.Finding:
     """Return the finding that explains a cycle of lock orders: for each order who took what where, and how often."""
     suffixes = _suffixes(cycle)
+    episodes = {context.episode for context in cycle.contexts}
     parties = tuple(
-        _party(context, count, suffixes) for context, count in zip(cycle.contexts, cycle.counts, strict=True)
+        party_of(context, count, suffixes, named=len(episodes) > 1)
+        for context, count in zip(cycle.contexts, cycle.counts, strict=True)
     )
     links: list[str] = []
     for party in parties:
@@ -84,11 +86,20 @@ def _site(place: tuple[CodeType, int] | None) -> findings.Site | None:
     return None if place is None else site(*place)
 
 
-def _party(context: Context, count: int, suffixes: dict[int, str]) -> findings.Party:
+def party_of(context: Context, count: int, suffixes: dict[int, str], *, named: bool = True) -> findings.Party:
+    """Return one side of a conflict.
+
+    Args:
+        context: its evidence.
+        count: how often it was seen.
+        suffixes: what tells locks of one name apart, by their numbers.
+        named: whether to say in which test it was.
+    """
     age = max(0, time.monotonic_ns() - context.since_ns) / 1e9 if context.since_ns else 0.0
     seen_here = context.agent not in {orderbook.DECLARED, orderbook.FILED}
+    who = findings.agent_label(context.kind, context.label) if seen_here else context.label
     return findings.Party(
-        agent=findings.agent_label(context.kind, context.label) if seen_here else context.label,
+        agent=f"{who} in {context.episode}" if named and context.episode else who,
         name=context.label,
         ident=context.ident or None,
         native_id=context.native_id or None,

@@ -50,7 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "aio": {"_core", "locks"} | MIDDLE,
     "patch": {"_core", "locks", "aio"} | MIDDLE,
     "cli": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
-    "pytest_plugin": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
+    "pytest_support": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
+    "pytest_plugin": {"pytest_support"} | MIDDLE,
     "__main__": {"cli"},
     "__init__": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
 }

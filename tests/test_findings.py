@@ -87,6 +87,7 @@ FINDINGS = st.builds(
     cycle=st.lists(st.text(), max_size=4).map(tuple),
     advice=st.none() | st.text(),
     fingerprint=st.text(),
+    test=st.none() | st.text(),
 )
 
 

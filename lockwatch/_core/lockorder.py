@@ -56,6 +56,7 @@ from lockwatch._core.segments import clock_of, inherited_gates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType, FrameType
     from typing import Any
 
@@ -69,6 +70,13 @@ MOST_CHAINS = 4_000
 FRAMES = 16
 """Frames kept of the stack that took the second lock of an order."""
 
+
+def _no_episode() -> str | None:
+    return None
+
+
+episode: Callable[[], str | None] = _no_episode
+"""Names the test that the calling thread works for, if any; must take no lock."""
 
 special: dict[int, list[object]] = {}
 """By an agent's number: the `ignore` (None) and `nested` (keys) blocks that it is in; its own doing alone."""
@@ -197,7 +205,7 @@ def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event |
             ownership = (hold_of_parent[AGENT].serial, hold_of_parent[SINCE])
             owned.setdefault(gate._key, ownership)
             of_class.setdefault(_facts_of(gate).lock_class.key, ownership)
-    stack, tally, label = _stack(), Tally(), me.label()
+    stack, tally, label, during = _stack(), Tally(), me.label(), episode()
     steps: list[tuple[bool, Any, Any, Context]] = []
     for of_classes in (False, True):
         for outer, other in reversed(held):
@@ -217,6 +225,7 @@ def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event |
                 inner=inner,
                 owned=of_class if of_classes else owned,
                 moment=clock.now(),
+                episode=during,
                 held_at=(other[CODE], other[LASTI]),
                 taken_at=(hold[CODE], hold[LASTI]),
                 held_how=bool(other[HOW]),

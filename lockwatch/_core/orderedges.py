@@ -136,6 +136,8 @@ class Context:
         owned: For each of them, which ownership of it that was: two threads that were started under one and the
             same do not exclude each other by it.
         moment: The segment it was in; None for one that may be at any time.
+        episode: The test that it was part of, if any: who acts and what came first says nothing about two tests,
+            which show what the program does, not when.
         outer, inner: The two locks.
         held_at, taken_at: Where it had taken the first, and took the second: (code object, instruction).
         held_how: Whether it took the first by ``with``.
@@ -147,6 +149,7 @@ class Context:
     __slots__ = (
         "agent",
         "daemon",
+        "episode",
         "gates",
         "held_at",
         "held_how",
@@ -173,6 +176,7 @@ class Context:
         inner: LockFacts,
         owned: Mapping[Any, object] | None = None,
         moment: Moment | None = None,
+        episode: str | None = None,
         kind: str = "thread",
         ident: int = 0,
         native_id: int = 0,
@@ -189,18 +193,22 @@ class Context:
         self.owned = owned if owned is not None else {}
         self.gates, self.moment = frozenset(self.owned), moment
         self.outer, self.inner = outer, inner
+        self.episode = episode
         self.held_at, self.taken_at, self.held_how = held_at, taken_at, held_how
         self.since_ns, self.stack = since_ns, stack
         self.tally = Tally() if tally is None else tally
 
     def excludes(self, other: Context) -> bool:
         """Return whether the two cannot be at the same time in the places where they would block each other."""
-        if self.agent == other.agent and self.agent:
+        apart = None not in (self.episode, other.episode) and self.episode != other.episode
+        if self.agent == other.agent and self.agent and not apart:
             return True
         for gate in self.gates & other.gates:
             if self.owned[gate] != other.owned[gate] or self.owned[gate] is None:
                 return True
-        return self.moment is not None and other.moment is not None and ordered(self.moment, other.moment)
+        if apart or self.moment is None or other.moment is None:
+            return False
+        return ordered(self.moment, other.moment)
 
 
 class Edge:
@@ -248,7 +256,10 @@ class Edge:
             self.tallies[id(context.tally)] = context.tally
         same = []
         for known in self.contexts:
-            if known.agent == context.agent and known.gates <= context.gates:
+            if (known.agent, known.episode) == (
+                context.agent,
+                context.episode,
+            ) and known.gates <= context.gates:
                 if known.moment is None or (
                     context.moment is not None and known.moment[:2] == context.moment[:2]
                 ):

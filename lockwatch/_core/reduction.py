@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _PATIENCE = 20
 """Milliseconds for a thread that has ended to disappear from the system's count."""
 
+harmless_natives: set[int] = set()
+"""Threads that are not Python's and never let one of its go, by the system's number: a tool's timer, say."""
+
 
 def reduce(wait: Wait, *, soft_open: bool = True) -> Knot | None:
     """Find the knot that ``wait`` is in or leads to, or None.
@@ -265,11 +268,16 @@ def _unknown_threads(known: set[int]) -> bool:
         unknown = everyone - known - agents.internal_idents
         if unknown & threading._active.keys():  # type: ignore[attr-defined]
             return True
-        foreign = settings.respect_foreign_threads and native_threads() > len(everyone)
+        foreign = settings.respect_foreign_threads and native_threads() - _harmless() > len(everyone)
         if not unknown and not foreign:
             return False
         sleep(0.001)
     return True
+
+
+def _harmless() -> int:
+    """Count the native threads that are known not to matter and are still there."""
+    return sum(os.path.exists(f"/proc/self/task/{number}") for number in harmless_natives)
 
 
 def native_threads() -> int:

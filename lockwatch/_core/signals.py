@@ -19,6 +19,12 @@ def harmless(handler: object) -> None:
         _harmless.append(handler)
 
 
+def harmful(handler: object) -> None:
+    """Take back what `harmless` was told."""
+    if handler in _harmless[3:]:
+        _harmless.remove(handler)
+
+
 def may_run_handler() -> bool:
     """Return whether a Python signal handler other than Python's own for Ctrl-C is installed."""
     for number in _NUMBERS:

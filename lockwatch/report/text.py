@@ -112,10 +112,13 @@ def body(
         lines += [_paint(f"       {line}", "fix", color) for line in more]
 
     seen = [f"process {finding.pid}"] if finding.pid else []
+    if finding.test:
+        seen.append(f"test {_printable(finding.test)}")
+    prefix = "seen in " if seen else ""
     if finding.fingerprint:
         seen.append(f"fingerprint {_printable(finding.fingerprint)}")
     if seen:
-        lines.append(f"  seen in {', '.join(seen)}" if finding.pid else f"  {seen[0]}")
+        lines.append(f"  {prefix}{', '.join(seen)}")
     return "\n".join(lines)
 
 
