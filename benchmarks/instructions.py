@@ -2,9 +2,9 @@
 
     python -m benchmarks.instructions [--json FILE] [--against FILE] [--times N]
 
-Runs each operation N and 2 N times in fresh interpreters under ``valgrind --tool=callgrind`` and divides the
-difference by N; the loop is in it. With ``--against`` an operation that takes more than 3% more instructions than in
-that file is named, and the status is 1. A few minutes; valgrind has to be there.
+Runs each operation N times in a fresh interpreter under ``valgrind --tool=callgrind``, takes off what an interpreter
+takes that runs none, and divides by N; the loop is in it. With ``--against`` an operation that takes more than 3% more
+instructions than in that file is named, and the status is 1. Two minutes; valgrind has to be there.
 """
 
 from __future__ import annotations
@@ -34,19 +34,57 @@ OPERATIONS = {
 TOLERANCE = 1.03
 
 
-def count(side: str, kind: str, operation: str, held: str, times: int) -> int:
-    """Returns how many instructions a process takes that does an operation ``times`` times."""
-    module = "threading" if side == "raw" else "lockwatch"
-    program = (
-        f"from itertools import repeat\nfrom {module} import {kind} as make\n"
-        f"def run(times):\n  one, two = make(), make()\n  {held}\n  for _ in repeat(None, times):\n    {operation}\n"
-        f"run(50)\nrun({times})\n"
-    )
+PROGRAM = """
+import sys
+from itertools import repeat
+from {module} import Lock, RLock
+operations = {{}}
+{functions}
+run = operations[sys.argv[1]]
+run(50)
+run(int(sys.argv[2]))
+"""
+FUNCTION = """
+def run(times, make={kind}):
+    one, two = make(), make()
+    {held}
+    for _ in repeat(None, times):
+        {operation}
+operations[{name!r}] = run
+"""
+
+
+def program(side: str) -> str:
+    """Return a program whose arguments are the name of an operation, and how often to do it."""
+    functions = [
+        FUNCTION.format(
+            name=name,
+            kind=kind,
+            operation=operation,
+            held="two.acquire()" if name == "rlock_reentry" else "pass",
+        )
+        for name, (kind, operation) in OPERATIONS.items()
+    ]
+    return PROGRAM.format(module="threading" if side == "raw" else "lockwatch", functions="".join(functions))
+
+
+def count(side: str, name: str, times: int) -> int:
+    """Return how many instructions a process takes that does an operation ``times`` times."""
     done = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-c", program],
+        [
+            "valgrind",
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            sys.executable,
+            "-S",
+            "-c",
+            program(side),
+            name,
+            str(times),
+        ],
         check=True,
         cwd=machine.ROOT,
-        env={**os.environ, "PYTHONHASHSEED": "0"},
+        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         timeout=600,
@@ -57,17 +95,12 @@ def count(side: str, kind: str, operation: str, held: str, times: int) -> int:
 
 
 def measure(times: int) -> dict[str, dict[str, float]]:
-    """Returns the instructions per operation, by operation and side."""
+    """Return the instructions per operation, by operation and side."""
+    nothing = {side: count(side, "lock_with", 0) for side in ("raw", "lockwatch")}
     result: dict[str, dict[str, float]] = {}
-    for name, (kind, operation) in OPERATIONS.items():
-        held = "two.acquire()" if name == "rlock_reentry" else "pass"
+    for name in OPERATIONS:
         result[name] = {
-            side: round(
-                (count(side, kind, operation, held, 2 * times) - count(side, kind, operation, held, times))
-                / times,
-                1,
-            )
-            for side in ("raw", "lockwatch")
+            side: round((count(side, name, times) - before) / times, 1) for side, before in nothing.items()
         }
         print(f"{name:24}{result[name]['raw']:10.1f}{result[name]['lockwatch']:10.1f}", flush=True)
     return result
@@ -78,7 +111,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     parser.add_argument("--against", type=Path, metavar="FILE", help="compare with an earlier result")
-    parser.add_argument("--times", type=int, default=20_000, metavar="N")
+    parser.add_argument("--times", type=int, default=100_000, metavar="N")
     options = parser.parse_args()
     result = measure(options.times)
     if options.json:

@@ -126,7 +126,7 @@ static Py_NO_INLINE PyObject *learn_order(Mutex *m, Record *me)
         return NULL;
     }
     Py_DECREF(hold);
-    if (PyByteArray_CheckExact(tally) && PyByteArray_GET_SIZE(tally) == sizeof(long long))
+    if (PyByteArray_CheckExact(tally) && PyByteArray_GET_SIZE(tally) == (Py_ssize_t)(2 * sizeof(long long)))
         note_known(me, chain, salt, tally);
     Py_DECREF(tally);
     Py_RETURN_TRUE;
@@ -701,6 +701,15 @@ static PyObject *record_forget(PyObject *self, PyObject *Py_UNUSED(none))
     Py_RETURN_NONE;
 }
 
+static PyObject *record_set_segment(PyObject *self, PyObject *segment)
+{
+    long long number = PyLong_AsLongLong(segment);
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    ((RecordObject *)self)->record->segment = number;
+    Py_RETURN_NONE;
+}
+
 static PyObject *record_count(PyObject *self, PyObject *Py_UNUSED(none))
 {
     return PyLong_FromLong(__atomic_load_n(&((RecordObject *)self)->record->count, __ATOMIC_RELAXED));
@@ -708,6 +717,7 @@ static PyObject *record_count(PyObject *self, PyObject *Py_UNUSED(none))
 
 static PyMethodDef record_methods[] = {
     {"count", record_count, METH_NOARGS, "Return how many locks are held."},
+    {"set_segment", record_set_segment, METH_O, "Note in which segment the agent is (segments.py)."},
     {"forget_chains", record_forget, METH_NOARGS, "Let the order of the locks held be looked at anew (lockorder.py)."},
     {"held", record_held, METH_NOARGS, "Return the holds in the order taken, as a list of (key, hold)."},
     {"end", record_end, METH_NOARGS, "The thread has ended: return what it still holds, and forget it (C7)."},

@@ -9,7 +9,7 @@ struct mutex;
 /* A chain of locks whose order is known (lockorder.py). */
 typedef struct {
     uint64_t chain;  /* its number, by the record's salt */
-    PyObject *tally; /* bytearray of eight bytes: how often it was seen here */
+    PyObject *tally; /* bytearray of two numbers: how often it was seen here, and in which segment last */
 } Known;
 
 /* What one agent holds. */
@@ -20,6 +20,7 @@ typedef struct record {
     int credit, stride;  /* acquires until the clock is looked at next; between the last look and then */
     long long looked;    /* at the clock, when */
     struct mutex **list; /* the locks held, in the order taken */
+    long long segment;   /* which one of its agent's this is (segments.py) */
     uint64_t salt;       /* replaced to forget all chains that are known */
     Known *known;        /* those that are, in buckets, or NULL; the agent's own doing alone */
     uint32_t known_size; /* of that, a power of two */
@@ -211,7 +212,9 @@ static inline int order_is_known(Record *r, uint64_t chain)
     Known *known = known_bucket(r, salted);
     for (int i = 0; i < WAYS; i++) {
         if (known[i].chain == salted && known[i].tally != NULL) {
-            ++*(long long *)(void *)PyByteArray_AS_STRING(known[i].tally);
+            long long *tally = (long long *)(void *)PyByteArray_AS_STRING(known[i].tally);
+            tally[0]++;
+            tally[1] = r->segment;
             return 1;
         }
     }

@@ -71,7 +71,9 @@ def nap(parker: LockType, timeout_ns: int | None) -> bool:
     """
     if agents.current().waits:
         return False
-    return parking.park(parker, NAP_NS if timeout_ns is None or timeout_ns > NAP_NS else timeout_ns)
+    if timeout_ns is None or timeout_ns > NAP_NS:
+        return parker.acquire(True, NAP_NS / 1e9)
+    return parking.park(parker, timeout_ns)
 
 
 @ontop.waits_in

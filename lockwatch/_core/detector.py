@@ -155,6 +155,8 @@ def block(wait: Wait) -> None:
     if not settings.watch:
         return
     try:
+        if not wait.is_worth_a_look():
+            return
         while not wait.slot:
             knot = check(wait)
             if knot is None or not settle(knot):

@@ -52,7 +52,7 @@ from lockwatch._core.orderbook import (
     work_off,
 )
 from lockwatch._core.orderedges import Context, LockClass, LockFacts, Tally
-from lockwatch._core.segments import clock_of, inherited_gates
+from lockwatch._core.segments import clock_of, count_segment, inherited_gates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def note(me: Agent, lock: MutexBase, hold: Hold) -> None:
     if tally is None:
         _look(me, lock, hold, chain)
     else:
-        tally.count += 1
+        tally.again(0 if me.clock is None else me.clock.segment)
 
 
 def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
@@ -132,7 +132,7 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
     chain = tuple(me.holds)
     tally = me.chains.get(chain)
     if tally is not None:
-        tally.count += 1
+        tally.again(0 if me.clock is None else me.clock.segment)
     elif settings.order:
         _look(me, lock, hold, chain)
         tally = me.chains.get(chain)
@@ -141,7 +141,9 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
     else:
         tally = me.chains.setdefault(chain, Tally())  # until it is switched on
     if tally.native is None:
-        tally.native = bytearray(8)
+        tally.native = bytearray(16)
+    if me.clock is not None:
+        count_segment(me, me.clock)
     return tally.native
 
 
@@ -226,6 +228,7 @@ def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event |
                 owned=of_class if of_classes else owned,
                 moment=clock.now(),
                 episode=during,
+                exact=clock.exact,
                 held_at=(other[CODE], other[LASTI]),
                 taken_at=(hold[CODE], hold[LASTI]),
                 held_how=bool(other[HOW]),

@@ -111,7 +111,7 @@ class Waiter(Wait):
     __slots__ = ("hold", "leaving", "parker")
 
     def __init__(self, lock: MutexBase, hold: Hold, deadline_ns: int | None) -> None:
-        super().__init__(hold[AGENT], lock, hold[SINCE], deadline_ns, hold[CODE], hold[LASTI])
+        Wait.__init__(self, hold[AGENT], lock, hold[SINCE], deadline_ns, hold[CODE], hold[LASTI])
         self.parker = parking.new_parker()
         self.hold: Hold = (*hold, self.parker, [0])
         self.leaving = False
@@ -119,6 +119,16 @@ class Waiter(Wait):
     def wake(self) -> None:
         """Wake the thread."""
         parking.unpark(self.parker)
+
+    def is_worth_a_look(self) -> bool:
+        """Say no if the owner is in no wait: then it will release the lock, as far as can be told."""
+        lock: MutexBase = self.resource  # type: ignore[assignment]
+        hold = lock._state.get(OWNED)
+        if hold is None or lock._is_signal():
+            return True
+        owner: Agent = hold[AGENT]
+        runs = not owner.waits and owner.kind == "thread" and not owner.ended
+        return not runs or owner is self.agent or agents.responsible(self, hold) is not owner
 
     def give_way(self) -> None:
         """Leave the queue and pass on what was granted, while the waiting frame is suspended (M8).

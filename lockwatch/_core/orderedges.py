@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 MOST = 8
 """Contexts kept of one edge."""
 
+TWINS = 64
+"""Contexts that one stands for; about."""
+
 TRIES = 5_000
 """Contexts looked at for one cycle."""
 
@@ -47,18 +50,29 @@ class Tally:
 
     Attributes:
         count: What was counted in Python.
-        native: What the twin in C counted: a number of eight bytes, which it adds to in place; None if it did not.
+        segment: In which segment it was counted in Python last; 0 for the one in which it was seen first.
+        native: The same two of the twin in C, which writes them in place, eight bytes each; None if it did not count.
     """
 
-    __slots__ = ("count", "native")
+    __slots__ = ("count", "native", "segment")
 
     def __init__(self) -> None:
         self.count = 1
+        self.segment = 0
         self.native: bytearray | None = None
+
+    def again(self, segment: int) -> None:
+        """Count it once more."""
+        self.count += 1
+        self.segment = segment
 
     def total(self) -> int:
         """Return how often it was counted."""
-        return self.count + (int.from_bytes(self.native, sys.byteorder) if self.native else 0)
+        return self.count + (int.from_bytes(self.native[:8], sys.byteorder) if self.native else 0)
+
+    def last(self) -> int:
+        """Return in which segment it was counted last, if that is not the first."""
+        return max(self.segment, int.from_bytes(self.native[8:], sys.byteorder) if self.native else 0)
 
 
 class LockFacts:
@@ -135,7 +149,8 @@ class Context:
         gates: The locks (or their classes) that it held then, or whoever started it held for it.
         owned: For each of them, which ownership of it that was: two threads that were started under one and the
             same do not exclude each other by it.
-        moment: The segment it was in; None for one that may be at any time.
+        moment: The segment it was in last; None for one that may be at any time. Of segments of one agent that
+            differ in nothing but that, the last one is the least ordered.
         episode: The test that it was part of, if any: who acts and what came first says nothing about two tests,
             which show what the program does, not when.
         outer, inner: The two locks.
@@ -144,12 +159,16 @@ class Context:
         since_ns: When it took the second, on the monotonic clock.
         stack: The frames that took the second, innermost first.
         tally: How often it was done; counted by all who do the same.
+        twins: The tallies of others that this one stands for.
+        exact: Its clock's (`Clock <lockwatch._core.segments>`), which it does not keep.
     """
 
     __slots__ = (
+        "_moment",
         "agent",
         "daemon",
         "episode",
+        "exact",
         "gates",
         "held_at",
         "held_how",
@@ -157,7 +176,6 @@ class Context:
         "inner",
         "kind",
         "label",
-        "moment",
         "native_id",
         "outer",
         "owned",
@@ -165,6 +183,7 @@ class Context:
         "stack",
         "taken_at",
         "tally",
+        "twins",
     )
 
     def __init__(
@@ -177,6 +196,7 @@ class Context:
         owned: Mapping[Any, object] | None = None,
         moment: Moment | None = None,
         episode: str | None = None,
+        exact: list[bool] | None = None,
         kind: str = "thread",
         ident: int = 0,
         native_id: int = 0,
@@ -191,24 +211,58 @@ class Context:
         self.agent, self.label, self.kind = agent, label, kind
         self.ident, self.native_id, self.daemon = ident, native_id, daemon
         self.owned = owned if owned is not None else {}
-        self.gates, self.moment = frozenset(self.owned), moment
+        self.gates, self._moment = frozenset(self.owned), moment
         self.outer, self.inner = outer, inner
-        self.episode = episode
+        self.episode, self.exact = episode, exact
         self.held_at, self.taken_at, self.held_how = held_at, taken_at, held_how
         self.since_ns, self.stack = since_ns, stack
         self.tally = Tally() if tally is None else tally
+        self.twins: tuple[Tally, ...] = ()
 
-    def excludes(self, other: Context) -> bool:
-        """Return whether the two cannot be at the same time in the places where they would block each other."""
+    def stand_for(self, other: Context) -> None:
+        """Take in another one that says no more, with all that will be counted for it."""
+        mine, others = self._moment, other._moment
+        if mine is None or others is None:
+            return
+        if (
+            mine[0] == others[0]
+            and mine[2] is others[2]
+            and self.gates == other.gates
+            and len(self.twins) + len(other.twins) < TWINS
+        ):
+            self.twins = (*self.twins, other.tally, *other.twins)
+        else:
+            other.drop()
+
+    def drop(self) -> None:
+        """Have its agent's chains looked at in every segment: what it stands for is not recorded, or dangerous."""
+        if self.exact is not None:
+            self.exact[0] = True
+
+    @property
+    def moment(self) -> Moment | None:
+        """See the class: whoever knows the chain writes down in which segment it was had, and nothing else."""
+        moment = self._moment
+        if moment is None:
+            return None
+        last = max([tally.last() for tally in (self.tally, *self.twins)])
+        return moment if last <= moment[1] else (moment[0], last, moment[2])
+
+    def excludes(self, other: Context, *, timeless: bool = False) -> bool:
+        """Return whether the two cannot be at the same time in the places where they would block each other.
+
+        With ``timeless``, in whatever segments they are.
+        """
         apart = None not in (self.episode, other.episode) and self.episode != other.episode
         if self.agent == other.agent and self.agent and not apart:
             return True
         for gate in self.gates & other.gates:
             if self.owned[gate] != other.owned[gate] or self.owned[gate] is None:
                 return True
-        if apart or self.moment is None or other.moment is None:
+        if apart or timeless:
             return False
-        return ordered(self.moment, other.moment)
+        mine, others = self.moment, other.moment
+        return mine is not None and others is not None and ordered(mine, others)
 
 
 class Edge:
@@ -255,30 +309,33 @@ class Edge:
         if len(self.tallies) < MOST:
             self.tallies[id(context.tally)] = context.tally
         same = []
+        moment = context.moment
         for known in self.contexts:
             if (known.agent, known.episode) == (
                 context.agent,
                 context.episode,
             ) and known.gates <= context.gates:
-                if known.moment is None or (
-                    context.moment is not None and known.moment[:2] == context.moment[:2]
-                ):
+                since = known.moment
+                if since is None or (moment is not None and since[:2] == moment[:2]):
+                    known.stand_for(context)
                     return False
                 same.append(known)
         if len(same) > 1:
             self.contexts.remove(same[-1])  # of one agent the first time and the last one
+            context.stand_for(same[-1])
         elif len(self.contexts) >= MOST:
-            del self.contexts[MOST // 2]
+            self.contexts.pop(MOST // 2).drop()
         self.contexts.append(context)
         return True
 
 
-def choose(edges: Sequence[Edge], fixed: Context) -> list[Context] | None:
+def choose(edges: Sequence[Edge], fixed: Context, *, timeless: bool = False) -> list[Context] | None:
     """Choose a context for each edge of a cycle so that all can be at the same time.
 
     Args:
         edges: The edges, in the cycle's order; the first one's context is ``fixed``.
         fixed: The context that is new.
+        timeless: Whether to leave the segments out of account.
 
     Returns:
         One context for each edge, more for one that is implied; or None if there is no such choice (or none was
@@ -295,7 +352,7 @@ def choose(edges: Sequence[Edge], fixed: Context) -> list[Context] | None:
             tries -= 1
             if tries < 0:
                 return False
-            if not any(context.excludes(other) for context in way for other in chosen):
+            if not any(context.excludes(other, timeless=timeless) for context in way for other in chosen):
                 chosen.extend(way)
                 if extend(number + 1):
                     return True

@@ -88,6 +88,10 @@ class Relation:
             if contexts is not None and (self._accepts is None or self._accepts(contexts)):
                 counts = {id(seen): edge.count() for edge in around for seen in edge.contexts}
                 return Cycle(nodes, [counts.get(id(one)) or one.tally.total() for one in contexts], contexts)
+            dangerous = contexts or choose(around, context, timeless=True)
+            if dangerous is not None:  # it may close when one of them is done again in a later segment
+                for seen in (*dangerous, *(seen for edge in around for seen in edge.contexts)):
+                    seen.drop()
         return None
 
     def _edge(self, first: Hashable, second: Hashable) -> Edge:

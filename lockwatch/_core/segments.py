@@ -49,15 +49,19 @@ class Clock:
         segment: The number of the segment that the agent is in.
         seen: The last segments of other agents that are over for it; only of those in which an order was recorded.
         noted: Whether a lock order was recorded in any of its segments.
+        exact: One truth value: whether what is known has to be looked at again in every segment: an order that was seen is not
+            recorded with all there is to it, as another one says as much; or it is in a cycle that can become
+            dangerous.
     """
 
-    __slots__ = ("noted", "number", "seen", "segment")
+    __slots__ = ("exact", "noted", "number", "seen", "segment")
 
     def __init__(self, seen: dict[int, int] | None = None) -> None:
         self.number = _numbers()
         self.segment = 1
         self.seen: dict[int, int] = _NOTHING if seen is None else seen
         self.noted = False
+        self.exact = [False]
 
     def now(self) -> Moment:
         """Return the present segment."""
@@ -65,12 +69,17 @@ class Clock:
 
     def known(self) -> dict[int, int]:
         """Return what has happened by the end of this segment: what a child or a waiter gets to know."""
-        if not self.noted and not self.seen:
-            return _NOTHING
+        if not self.noted and len(self.seen) <= MOST:
+            return self.seen
         vector = self.seen.copy()
         if self.noted:
             vector[self.number] = self.segment
         return _bounded(vector)
+
+    def knows(self, vector: dict[int, int]) -> bool:
+        """Return whether all in ``vector`` is over already."""
+        seen, number = self.seen, self.number
+        return all(segment <= seen.get(clock, 0) or clock == number for clock, segment in vector.items())
 
     def learn(self, vector: dict[int, int]) -> None:
         """Begin a segment that comes after all in ``vector``."""
@@ -102,6 +111,13 @@ def forget_chains(agent: Agent) -> None:
             record.forget_chains()
 
 
+def count_segment(agent: Agent, clock: Clock) -> None:
+    """Tell the twin in C in which segment the agent is."""
+    record = getattr(agent.holds, "record", None)
+    if record is not None:
+        record.set_segment(clock.segment)
+
+
 def forget_all_chains() -> None:
     """Let every chain of locks that anybody has from now on be looked at again."""
     for agent in agents.living() + agents.others():
@@ -129,10 +145,30 @@ def release(agent: Agent) -> dict[int, int]:
     return vector
 
 
+def submit(agent: Agent) -> dict[int, int]:
+    """End a segment of the calling agent, as `release`; the next one differs in nothing but its number.
+
+    So what is known of the order of locks stays known, and what is seen again only writes the number down, for
+    `Context.moment <lockwatch._core.orderedges.Context>` to read. Not so if it may close a cycle in a later segment.
+    (A thread that is started also knows what its starter held, and since when: so that is looked at anew.)
+    """
+    clock = agent.clock or clock_of(agent)
+    if clock.exact[0] or not clock.noted:
+        return release(agent)
+    vector = clock.known()
+    clock.segment += 1
+    if agent.chains:
+        count_segment(agent, clock)
+    return vector
+
+
 def acquire(agent: Agent, vector: dict[int, int]) -> None:
-    """Begin a segment of the calling agent, after what is in ``vector``."""
+    """Begin a segment of the calling agent, after what is in ``vector``; there is none if it knows that already."""
     if vector:
-        clock_of(agent).learn(vector)
+        clock = agent.clock or clock_of(agent)
+        if clock.knows(vector):
+            return
+        clock.learn(vector)
         forget_chains(agent)
 
 
@@ -158,10 +194,13 @@ def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
     """The calling agent begins a piece of work that was submitted after ``vector``; return the work's clock."""
     seen = (agent.clock or clock_of(agent)).known()
     if seen and vector:
-        seen = seen.copy()
-        for clock, segment in vector.items():
-            if segment > seen.get(clock, 0):
-                seen[clock] = segment
+        merged = vector
+        for clock, segment in seen.items():
+            if segment > merged.get(clock, 0):
+                if merged is vector:
+                    merged = vector.copy()
+                merged[clock] = segment
+        seen = merged
     agent.clock = Clock(seen or vector)
     forget_chains(agent)
     return agent.clock

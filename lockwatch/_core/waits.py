@@ -196,6 +196,10 @@ class Wait:
         """Whether its agent can be given an error now."""
         return self.raises
 
+    def is_worth_a_look(self) -> bool:
+        """Whether it may be part of a knot, as far as is seen at once; asked before it is searched for."""
+        return True
+
     def may_end_otherwise(self) -> bool:
         """Whether something beside its blockers may still end it; asked when it is part of a knot, may be slow."""
         return False

@@ -77,7 +77,9 @@ class PlainPolicy(WatchedLock):
         return id(code), lasti
 
     def _is_signal(self) -> bool:
-        return self._signal or (self._created is not None and self._class_key() in _signal_classes)
+        return self._signal or (
+            bool(_signal_classes) and self._created is not None and self._class_key() in _signal_classes
+        )
 
     def _became_signal(self) -> None:
         """Note that another thread than the owner released it: it and its class are signals from now on."""

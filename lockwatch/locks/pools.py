@@ -51,7 +51,7 @@ def watched_item(original: Callable[..., None]) -> Callable[..., None]:
     def __init__(self: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: N807 - stands in for one
         original(self, *arguments, **keywords)
         if settings.order:
-            self._lockwatch_submitted = segments.release(agents.current())
+            self._lockwatch_submitted = segments.submit(agents.current())
 
     return __init__
 

@@ -102,16 +102,17 @@ class SimpleQueue(Named, original):  # type: ignore[type-arg]
         return self._get_slowly(block, timeout)
 
     def _get_slowly(self, block: bool = True, timeout: float | None = None) -> Any:
+        if not block:
+            return _get_nowait(self)
         timeout_ns = None
-        if block and timeout is not None:
+        if timeout is not None:
             if timeout < 0:
                 raise ValueError("'timeout' must be a non-negative number")
             timeout_ns = check_timeout(True, timeout)
-        try:
-            return _get_nowait(self)
-        except queue.Empty:
-            if not block:
-                raise
+            try:
+                return _get_nowait(self)
+            except queue.Empty:
+                pass
         frame: FrameType | None = sys._getframe(1)
         if frame is not None and frame.f_globals is globals():
             frame = frame.f_back
@@ -150,10 +151,11 @@ class SimpleQueue(Named, original):  # type: ignore[type-arg]
 
     def _wait(self, timeout_ns: int | None, frame: FrameType | None) -> Any:
         since_ns = monotonic_ns()
+        getters = self._getters
         while True:
             parker = parking.new_parker()
             try:
-                self._getters.append(parker)  # S1
+                getters.append(parker)  # S1
                 permit = (
                     not _empty(self)
                     or blocking.nap(parker, timeout_ns)
@@ -165,8 +167,10 @@ class SimpleQueue(Named, original):  # type: ignore[type-arg]
                     if not permit:
                         raise
             finally:
-                self._forget(parker)
-                self._wake()  # S3
+                if parker in getters:
+                    self._forget(parker)
+                if getters:
+                    self._wake()  # S3
 
     def _published(
         self, parker: Any, timeout_ns: int | None, since_ns: int, frame: FrameType | None
