@@ -305,6 +305,11 @@ def current() -> Agent:
         return _register()
 
 
+def runs(agent: Agent) -> bool:
+    """Return whether an agent is a thread that is in no wait. (One that is just beginning one is not.)"""
+    return not agent.waits and not agent.ended and agent.kind == "thread"
+
+
 def living() -> list[Agent]:
     """Return the agents that can still act or be stuck: those of the living threads, less our own."""
     return [

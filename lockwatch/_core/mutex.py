@@ -50,19 +50,18 @@ Invariants
       to wait, *gives way*: it leaves the queue, what it had been granted goes on to the next, and it queues
       again at the head when its frame runs on. No thread waits for a frame that cannot run.
 
-Each line below touches the shared state at most once, so that the test that walks all interleavings line by
-line covers what threads can do. Assumed atomic, with and without the GIL: see `lockwatch._core.waits`, and
-the dictionary operations named in `lockwatch._core.fastpath`.
+Each line below touches the shared state at most once, so that the test that walks all interleavings line by line
+covers what threads can do. Assumed atomic, with and without the GIL: see `lockwatch._core.waits`, and the dictionary
+operations named in `lockwatch._core.fastpath`.
 
-Differences from Go. (1) Rule 3, spinning, is left out: under a GIL it only delays the owner; it belongs to
-the C twin on free-threaded builds. (2) Go removes a waiter when it wakes it and pushes it to the front when
-it loses; we leave it where it is, which is the same order (M2). (3) Go has no time-outs, victims or
-exceptions: they are M3 and M7. (4) The main thread is not granted a lock while the program has signal
-handlers of its own, but woken together with the next waiter: a handler could be running on top of its wait,
-and a lock granted to it would be held by a frame that does not run. (5) There is no queue shared by many
-locks: each has its own list. (6) A releaser that finds the head woken, past the threshold and not yet running
-changes the mode on its behalf, as CPython's ``PyMutex`` does: under a GIL a woken thread cannot say so itself
-until the interpreter switches, up to 5 ms later.
+Differences from Go. (1) Rule 3, spinning, is left out: under a GIL it only delays the owner; it belongs to the C twin
+on free-threaded builds. (2) Go removes a waiter when it wakes it and pushes it to the front when it loses; we leave
+it where it is, which is the same order (M2). (3) Go has no time-outs, victims or exceptions: they are M3 and M7. (4)
+The main thread is not granted a lock while the program has signal handlers of its own, but woken together with the
+next waiter: a handler could be running on top of its wait, and a lock granted to it would be held by a frame that
+does not run. (5) There is no queue shared by many locks: each has its own list. (6) A releaser that finds the head
+woken, past the threshold and not yet running changes the mode on its behalf, as CPython's ``PyMutex`` does: under a
+GIL a woken thread cannot say so itself until the interpreter switches, up to 5 ms later.
 """
 
 from __future__ import annotations
@@ -123,12 +122,10 @@ class Waiter(Wait):
     def is_worth_a_look(self) -> bool:
         """Say no if the owner is in no wait: then it will release the lock, as far as can be told."""
         lock: MutexBase = self.resource  # type: ignore[assignment]
-        hold = lock._state.get(OWNED)
-        if hold is None or lock._is_signal():
-            return True
-        owner: Agent = hold[AGENT]
-        runs = not owner.waits and owner.kind == "thread" and not owner.ended
-        return not runs or owner is self.agent or agents.responsible(self, hold) is not owner
+        hold = None if lock._is_signal() else lock._state.get(OWNED)
+        return (
+            hold is None or not agents.runs(hold[AGENT]) or hold[AGENT] is not agents.responsible(self, hold)
+        )
 
     def give_way(self) -> None:
         """Leave the queue and pass on what was granted, while the waiting frame is suspended (M8).

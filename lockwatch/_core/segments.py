@@ -49,9 +49,8 @@ class Clock:
         segment: The number of the segment that the agent is in.
         seen: The last segments of other agents that are over for it; only of those in which an order was recorded.
         noted: Whether a lock order was recorded in any of its segments.
-        exact: One truth value: whether what is known has to be looked at again in every segment: an order that was seen is not
-            recorded with all there is to it, as another one says as much; or it is in a cycle that can become
-            dangerous.
+        exact: One truth value: whether what is known has to be looked at again in every segment, since an order that
+            was seen is not recorded with all there is to it, or is in a cycle that can become dangerous.
     """
 
     __slots__ = ("exact", "noted", "number", "seen", "segment")
