@@ -17,11 +17,12 @@ Assumes: one loop's thread changes a lock, as asyncio demands; other threads rea
 
 from __future__ import annotations
 
+import sys
 import weakref
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import detector, tasks
+from lockwatch._core import detector, hooks, leftovers, tasks
 from lockwatch._core.holds import AGENT, CODE, HOW, LASTI, SINCE
 from lockwatch._core.mutex import OWNED
 from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, publish, withdraw
@@ -29,6 +30,7 @@ from lockwatch.aio.sight import somebody_sees
 from lockwatch.locks.lock import PlainPolicy, by_with
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
 
     from lockwatch._core.agents import Agent
@@ -140,10 +142,16 @@ class Record(PlainPolicy):
         super().__init__()
         self.subject = weakref.ref(lock)
 
-    def __del__(self) -> None:
+    def __del__(  # type: ignore[override]
+        self,
+        held: Callable[[Any, Hold], None] = leftovers.dropped_held,
+        finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
         hold = getattr(self, "hold", None)
         if hold is not None:  # dropped while held
             hold[AGENT].holds.pop(self._key, None)
+            if not finalizing():
+                held(self, hold)
 
     @property
     def _state(self) -> dict[int, Hold]:
@@ -301,3 +309,6 @@ def _ended(task: Any) -> None:
     agent = tasks.agent_of(task)
     if agent.holds:
         detector.look_after(agent)
+        error = getattr(task, "_exception", None)  # not exception(): nobody has retrieved it by this
+        leftovers.note_end(agent, error)
+        hooks.ended_holding(agent)
