@@ -84,6 +84,15 @@ def is_private(code: CodeType, lasti: int, makers: frozenset[str]) -> bool:
         return False
 
 
+def is_entered_at_once(code: CodeType, lasti: int) -> bool:
+    """Return whether what a call makes is entered by ``with`` at once, and has no name."""
+    try:
+        instructions = _instructions(code)
+        return _is_with(instructions, _following(instructions, _at(instructions, lasti)))
+    except Exception:
+        return False
+
+
 def guarded(code: CodeType, lasti: int) -> bool:
     """Return whether the instruction stands in a ``try``: whoever wrote that may expect what it raises."""
     try:
