@@ -64,6 +64,8 @@ class Config:
             and ``exit_status``; 0 for never.
         dump_signal: a signal, by name or number, at which all waits, holders and stacks are printed to stderr;
             None for none.
+        loop_block: seconds for which the thread of a running event loop may be blocked on a lock before that is
+            reported as misuse; 0 for never.
         held_across_await: whether a task that awaits while it holds a lock for threads is reported as misuse.
         order: what happens when locks are taken in an order that can deadlock with one seen before: ``warn``
             reports it, ``raise`` also raises LockOrderError at the acquire, ``off`` learns no order.
@@ -88,6 +90,7 @@ class Config:
     stall: float | None = None
     stall_exit: float = 0.0
     dump_signal: str | None = None
+    loop_block: float = 0.1
     held_across_await: bool = False
     order: Order = "warn"
     order_file: str | None = None
@@ -171,6 +174,7 @@ def apply(config: Config) -> None:
     settings.respect_foreign_threads = config.foreign_threads == "respect"
     settings.stall_ns = round((config.stall or 0.0) * 1e9) or None
     settings.stall_exit_ns = round(config.stall_exit * 1e9) or None
+    settings.loop_block_ns = (round(config.loop_block * 1e9) or None) if config.mode != "off" else None
     settings.held_across_await = config.held_across_await
     order = config.order != "off" and config.mode != "off"
     if order and not settings.order:

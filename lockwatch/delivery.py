@@ -34,6 +34,7 @@ _record: deque[findings.Finding] = deque(maxlen=_KEPT)
 _sinks: list[Callback] = []
 _callbacks: list[Callback] = []
 _announcing: set[int] = set()
+_said: dict[str, object] = {}
 _failed: dict[str, object] = {}
 _report_sink: Callback | None = None
 _print_sink: Callback | None = None
@@ -54,8 +55,17 @@ def last_deadlock() -> findings.Finding | None:
 
 
 def clear() -> None:
-    """Forget all findings so far."""
+    """Forget all findings so far; what was said once may be said again."""
     _record.clear()
+    _said.clear()
+
+
+def first_time(fingerprint: str) -> bool:
+    """Whether this is asked of a fingerprint for the first time; at most 1,000 are remembered."""
+    if len(_said) >= _KEPT:
+        return False
+    mine = object()
+    return _said.setdefault(fingerprint, mine) is mine
 
 
 def on_finding(callback: Callback) -> Callable[[], None]:
@@ -155,7 +165,7 @@ def announce(finding: findings.Finding) -> None:
         _announcing.discard(me)
 
 
-def _announce_apart(finding: findings.Finding) -> None:
+def announce_apart(finding: findings.Finding) -> None:
     """Announce a finding; if the watchdog made it, from a thread of its own, since user code may block."""
     if get_ident() not in agents.internal_idents:
         announce(finding)
@@ -210,7 +220,7 @@ def _report(knot: Knot) -> findings.Finding:
         )
     deliver(finding)
     if config.current().mode == "observe" or knot.victim is None:
-        _announce_apart(finding)
+        announce_apart(finding)
     return finding
 
 
@@ -235,7 +245,7 @@ def _stall(wait: Wait, last: bool) -> bool:
             return False
         finding = diagnosis.stall_of(wait, last=last)
         deliver(finding)
-        _announce_apart(finding)
+        announce_apart(finding)
     except Exception as error:
         note_internal("stall report", error)
         return True

@@ -104,10 +104,19 @@ def everybody() -> tuple[findings.Party, ...]:
     return tuple(parties)
 
 
-def parties(known: Sequence[Agent]) -> tuple[findings.Party, ...]:
-    """Return some agents as parties: what each holds, waits for, and where it stands."""
+def parties(known: Sequence[Agent], *, waiting: bool = False) -> tuple[findings.Party, ...]:
+    """Return some agents as parties: what each holds, waits for, and where it stands.
+
+    Args:
+        known: The agents.
+        waiting: The first of them is the caller, in its innermost wait: also if that is about to end.
+    """
     look = _Look(known)
-    return tuple(look.party(agent, innermost(agent)) for agent in known)
+    first = known[0].waits[-1:] if waiting else []
+    return tuple(
+        look.party(agent, first[0] if first and not number else innermost(agent))
+        for number, agent in enumerate(known)
+    )
 
 
 class _Look:

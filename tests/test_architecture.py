@@ -41,6 +41,7 @@ MIDDLE = {
     "findings",
     "naming",
 }
+MIDDLE |= {"leaks", "misuse", "releases"}
 MIDDLE |= {"dump", "orderfile", "ordering", "orders", "remarks", "tables", "weights"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_core": set(),

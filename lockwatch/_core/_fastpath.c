@@ -544,12 +544,55 @@ static int mutex_init(PyObject *self, PyObject *args, PyObject *named)
     return done == NULL ? -1 : 0;
 }
 
+/* Tell leftovers.py about a lock that dies; `hold` and `agent` are its owner's, or NULL. */
+static Py_NO_INLINE void tell_dropped(Mutex *m, PyObject *hold, PyObject *agent)
+{
+    PyObject *kind, *value, *trace, *code = m->code;
+    int lasti = m->lasti, with = m->with;
+    PyErr_Fetch(&kind, &value, &trace);
+    if (hold != NULL) {
+        agent = PyTuple_GET_ITEM(hold, 0);
+        code = PyTuple_GET_ITEM(hold, 2);
+        lasti = (int)PyLong_AsLong(PyTuple_GET_ITEM(hold, 3));
+        with = PyTuple_GET_ITEM(hold, 5) == Py_True;
+    }
+    PyObject *done = PyObject_CallFunction(
+        core.dropped, "OOOiOOiOL", Py_TYPE(m), m->name == NULL ? Py_None : m->name,
+        m->created == NULL ? Py_None : m->created, m->created_lasti, agent == NULL ? Py_None : agent,
+        code == NULL ? Py_None : code, lasti, with ? Py_True : Py_False, m->acquisitions);
+    if (done == NULL)
+        PyErr_Clear();
+    Py_XDECREF(done);
+    PyErr_Restore(kind, value, trace);
+}
+
+/* A lock dies that was taken last where it was made: perhaps nobody else could see it. Asked once in a row for a place. */
+static inline int is_news(Mutex *m)
+{
+    static uintptr_t last;
+    uintptr_t place = (uintptr_t)m->created + (uintptr_t)m->created_lasti;
+    if (LIKELY(m->created != m->code || m->code == NULL) || __atomic_load_n(&last, __ATOMIC_RELAXED) == place)
+        return 0;
+    __atomic_store_n(&last, place, __ATOMIC_RELAXED);
+    return 1;
+}
+
 static void mutex_dealloc(PyObject *self)
 {
     Mutex *m = (Mutex *)self;
     PyTypeObject *type = Py_TYPE(self);
-    if (OWNER(m) != NULL) /* dropped while held: the owner's list would keep it for ever (C6) */
-        Py_XDECREF(detach(m));
+    Record *owner = OWNER(m);
+    if (UNLIKELY(owner != NULL)) { /* dropped while held: the owner's list would keep it for ever (C6) */
+        lock_guard(&owner->guard);
+        PyObject *agent = Py_XNewRef(owner->agent);
+        unlock_guard(&owner->guard);
+        PyObject *hold = detach(m);
+        if (core.dropped != NULL && !m->signal)
+            tell_dropped(m, hold, agent);
+        Py_XDECREF(hold);
+        Py_XDECREF(agent);
+    } else if (core.dropped != NULL && is_news(m))
+        tell_dropped(m, NULL, NULL);
     if (m->weakrefs != NULL)
         PyObject_ClearWeakRefs(self);
     Py_XDECREF(m->hold);
@@ -778,6 +821,12 @@ static PyObject *set_machinery(PyObject *Py_UNUSED(module), PyObject *known)
     Py_RETURN_NONE;
 }
 
+static PyObject *set_dropped(PyObject *Py_UNUSED(module), PyObject *function)
+{
+    Py_XSETREF(core.dropped, function == Py_None ? NULL : Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
 static PyObject *after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     records_guard = foreign.guard = 0;
@@ -792,6 +841,7 @@ static PyMethodDef module_methods[] = {
     {"where", where, METH_NOARGS, "Return the caller's (code, lasti), for a comparison with sys._getframe()."},
     {"setup", setup, METH_VARARGS, "Take the parts of the slow path that are Python."},
     {"set_machinery", set_machinery, METH_O, "Take the table of modules: name -> whether it makes locks for others."},
+    {"set_dropped", set_dropped, METH_O, "Take who is told about locks that die held, or unseen by others; or None."},
     {"next_serial", next_serial, METH_NOARGS, "Return the number that a lock would have that is made now."},
     {"after_fork", after_fork, METH_NOARGS, "Free the guards of threads that did not come along."},
     {NULL, NULL, 0, NULL},

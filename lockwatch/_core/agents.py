@@ -317,6 +317,13 @@ def living() -> list[Agent]:
     ]
 
 
+def runs_loop() -> bool:
+    """Return whether the calling thread runs an event loop of asyncio, that is, was called by it."""
+    events = sys.modules.get("asyncio.events")
+    running = getattr(events, "_get_running_loop", None)
+    return running is not None and running() is not None
+
+
 acting: Callable[[], Agent] = current
 """Returns the agent that acts: the task that runs, where one does, else the thread's."""
 

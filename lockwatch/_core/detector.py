@@ -154,6 +154,8 @@ def block(wait: Wait) -> None:
     """
     if not settings.watch:
         return
+    if agents.lost and wait.deadline_ns is not None:
+        hooks.lost_in_fork(wait)
     try:
         if not wait.is_worth_a_look():
             return

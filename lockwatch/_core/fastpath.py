@@ -14,10 +14,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from functools import partial
 from queue import Empty
 from types import MethodDescriptorType
 
-from lockwatch._core import agents, hooks, lockorder, mutexbase, settings
+from lockwatch._core import agents, hooks, leftovers, lockorder, mutexbase, settings
 from lockwatch._core.holds import NoLaterThan
 from lockwatch._core.mutex import Waiter, acquire_slow, release_slow, wake_next
 from lockwatch._core.mutexbase import MutexMethods
@@ -133,6 +134,8 @@ else:
     RecursiveMutex = _fastpath.RecursiveMutex
     specialised = _fastpath.specialise
     know_machinery = _fastpath.set_machinery
+    _fastpath.set_dropped(leftovers.dropped)
+    leftovers.no_more_drops = partial(_fastpath.set_dropped, None)
 
     def specialise_queue(cls: type, original: Any) -> None:
         """Give a class of simple queues the methods of the fast path, which call those of the original in C."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
     from lockwatch._core.knots import Knot
+    from lockwatch._core.leftovers import Dropped
     from lockwatch._core.mutexbase import MutexBase
     from lockwatch._core.orderrelation import Cycle
     from lockwatch._core.waits import Wait
@@ -40,6 +41,32 @@ def _held_across_await(agent: Agent, hold: Hold) -> None:
 
 def _left_behind(tasks: Sequence[Agent]) -> None:
     del tasks
+
+
+def _loses(agent: Agent) -> bool:
+    del agent
+    return False
+
+
+def _ended_holding(agent: Agent) -> None:
+    del agent
+
+
+def _dropped(lock: Dropped) -> None:
+    del lock
+
+
+def _long_wait(wait: Wait) -> bool:
+    del wait
+    return True
+
+
+def _loop_blocked(wait: Wait) -> None:
+    del wait
+
+
+def _lost_in_fork(wait: Wait) -> None:
+    del wait
 
 
 def _learn_order(agent: Agent, lock: MutexBase, hold: Hold) -> None:
@@ -78,6 +105,18 @@ held_across_await: Callable[[Agent, Hold], None] = _held_across_await
 """Told about a task that awaits while it holds a thread's lock."""
 left_behind: Callable[[Sequence[Agent]], None] = _left_behind
 """Told about the tasks that were pending when their loop was closed."""
+loses: Callable[[Agent], bool] = _loses
+"""Says whether something that an agent that has ended holds is lost; called on its dying thread. Must not raise."""
+ended_holding: Callable[[Agent], None] = _ended_holding
+"""Told about an agent that has ended, and is gone, and still holds something. Must not raise."""
+dropped: Callable[[Dropped], None] = _dropped
+"""Told about a lock that died while it was held, or that nobody else may have seen. Must not raise."""
+long_wait: Callable[[Wait], bool] = _long_wait
+"""Told again and again about a wait for a lock that is a long one, until it says that no more is to be said."""
+loop_blocked: Callable[[Wait], None] = _loop_blocked
+"""Told about a wait of a thread that runs an event loop, when it has lasted for `settings.loop_block_ns`."""
+lost_in_fork: Callable[[Wait], None] = _lost_in_fork
+"""Told about a wait with a deadline for a lock whose owner did not come along through a fork."""
 learn_order: Callable[[Agent, MutexBase, Hold], None] = _learn_order
 """`lockwatch._core.lockorder.note`: that module builds on the mutex, which calls this when it had to wait."""
 order: Callable[[Cycle], object] = _order

@@ -105,15 +105,18 @@ class Waiter(Wait):
         hold: What it stores as its hold when it gets the lock.
         parker: What it sleeps on; also tells its holds from others'.
         leaving: Its clean-up has begun.
+        notice_ns: When it is worth a word that it blocks an event loop, or None.
     """
 
-    __slots__ = ("hold", "leaving", "parker")
+    __slots__ = ("hold", "leaving", "notice_ns", "parker")
 
     def __init__(self, lock: MutexBase, hold: Hold, deadline_ns: int | None) -> None:
         Wait.__init__(self, hold[AGENT], lock, hold[SINCE], deadline_ns, hold[CODE], hold[LASTI])
         self.parker = parking.new_parker()
         self.hold: Hold = (*hold, self.parker, [0])
         self.leaving = False
+        limit = settings.loop_block_ns
+        self.notice_ns = self.since_ns + limit if limit is not None and agents.runs_loop() else None
 
     def wake(self) -> None:
         """Wake the thread."""
@@ -219,6 +222,9 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
         verdict = waiter.slot.get(VERDICT)
         if isinstance(verdict, Victim):
             _lose(lock, waiter, verdict)
+        if waiter.notice_ns is not None and monotonic_ns() >= waiter.notice_ns:
+            waiter.notice_ns = None
+            hooks.loop_blocked(waiter)
         timeout_ns = _FOLLOW_UP_NS if verdict is GRANTED else _time_left(waiter)
         permit = parking.park(parker, timeout_ns)
         woken = True
@@ -233,10 +239,7 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
 
 
 def _in_turn(queue: list[Waiter], waiter: Waiter) -> bool:
-    """Say whether ``waiter`` may try in starvation mode.
-
-    It may at the head, and right behind the main thread, which may be in a signal handler.
-    """
+    """Say whether ``waiter`` may try in starvation mode: at the head, or behind the main thread and its handlers."""
     heads = queue[:2]
     return waiter in heads and (heads[0] is waiter or heads[0].agent.main)
 
@@ -248,8 +251,9 @@ def _starves(waiter: Waiter) -> bool:
 def _time_left(waiter: Waiter) -> int | None:
     """Return for how many nanoseconds to park: until the deadline or the next look, whichever is first."""
     until = waiter.deadline_ns
-    if waiter.recheck_ns is not None and (until is None or waiter.recheck_ns < until):
-        until = waiter.recheck_ns
+    for look_ns in (waiter.recheck_ns, waiter.notice_ns):
+        if look_ns is not None and (until is None or look_ns < until):
+            until = look_ns
     return None if until is None else max(0, until - monotonic_ns())
 
 
@@ -314,8 +318,7 @@ def _leave(lock: MutexBase, waiter: Waiter) -> None:
 def release_slow(lock: MutexBase, hold: Hold) -> None:
     """Let go of ``lock`` and serve its queue; if ``hold`` is its hold no longer, only the next waiter is woken.
 
-    In starvation mode the caller also gives up its time slice, so that the new owner runs at once (Go issue
-    33747).
+    In starvation mode the caller gives up its time slice, so that the new owner runs at once (Go issue 33747).
     """
     try:
         _pass_on(lock, hold)

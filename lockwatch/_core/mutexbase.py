@@ -6,14 +6,18 @@ attributes; the state table stands in `lockwatch._core.mutex`.
 
 from __future__ import annotations
 
+import sys
 from itertools import count
 from weakref import ref
 
+from lockwatch._core import leftovers
 from lockwatch._core.mutex import OWNED, forget_waits, release_slow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
+    from typing import Any
 
     from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
@@ -101,12 +105,21 @@ class MutexBase(MutexMethods):
         self._created: tuple[CodeType, int] | None = None
         self._name = None
 
-    def __del__(self) -> None:
+    def __del__(
+        self,
+        held: Callable[[Any, Hold], None] = leftovers.dropped_held,
+        free: Callable[[Any], None] = leftovers.dropped_free,
+        finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
         state = getattr(self, "_state", None)
         if state:  # dropped while held: the owner's table would keep the entry for ever
             hold = state.get(OWNED)
             if hold is not None:
                 hold[0].holds.pop(self._key, None)
+                if not finalizing():
+                    held(self, hold)
+        elif state is not None and not finalizing():
+            free(self)
 
     def locked(self) -> bool:
         """Return whether somebody owns the lock."""

@@ -27,6 +27,9 @@ stall_ns: int | None = None
 stall_exit_ns: int | None = None
 """Nanoseconds of waiting for a lock after which the process is given up, with a full report; None for never."""
 
+loop_block_ns: int | None = 100_000_000
+"""Nanoseconds of waiting for a lock in an event loop's thread after which that is reported; None for never."""
+
 respect_foreign_threads: bool = True
 """Whether a thread unknown to Python counts as able to end a wait that anybody could end."""
 

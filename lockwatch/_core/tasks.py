@@ -22,10 +22,11 @@ from __future__ import annotations
 
 import weakref
 from asyncio import all_tasks, current_task
+from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, hooks, parking
+from lockwatch._core import agents, hooks, leftovers, parking
 from lockwatch._core.agents import Agent
 from lockwatch._core.holds import AGENT, CODE, HOW
 from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, Wait, innermost
@@ -66,7 +67,7 @@ class TaskAgent(Agent):
         self.thread_ref = self.end_mark = None
         self.chains = {}
         self.clock = None
-        self.task_ref = weakref.ref(task)
+        self.task_ref = weakref.ref(task, partial(_task_gone, weakref.ref(self)))
         self.loop_ref = weakref.ref(task.get_loop())
         self.end_watched = False
         self._home: Agent | None = None
@@ -134,6 +135,13 @@ class TaskAgent(Agent):
             if wait.resource.__class__ is not UnreadFuture:
                 self._read = wait
         return wait
+
+
+def _task_gone(agent_ref: weakref.ref[TaskAgent], _task_ref: object) -> None:
+    """Have a task's end noticed that nobody watched, if it holds something: the task has died, as an object."""
+    agent = agent_ref()
+    if agent is not None and agent.holds:
+        leftovers.note_gone(agent)
 
 
 class _Turn:

@@ -28,7 +28,7 @@ from time import monotonic_ns, sleep
 
 from sortedcontainers import SortedKeyList
 
-from lockwatch._core import agents, detector, hooks, parking, reduction, settings
+from lockwatch._core import agents, detector, hooks, leftovers, parking, reduction, settings
 from lockwatch._core.originals import get_ident, start_new_thread
 from lockwatch._core.waits import OPEN, innermost
 
@@ -75,6 +75,7 @@ def start() -> None:
 
 def look_after(agent: Agent) -> None:
     """Have a look taken, once the ended ``agent``'s thread is gone, at those who waited for it or for anybody."""
+    leftovers.note_end(agent)
     if not _concerns_somebody(agent):
         return
     _ended[agent.serial] = agent, monotonic_ns()
@@ -101,11 +102,16 @@ def look_again() -> None:
 
 
 def _concerns_somebody(agent: Agent) -> bool:
-    """Whether anybody waits for what ``agent`` held, or for whoever may come: all else its end cannot have changed."""
+    """Whether what ``agent`` held is lost, or waited for, or anybody waits for whoever may come.
+
+    All else its end cannot have changed.
+    """
     for hold in agent.holds.copy().values():
         lock = hold[1]()
         if lock is not None and lock._queue:
             return True
+    if agent.holds and hooks.loses(agent):
+        return True
     return any(wait.open_seen for other in agents.living() for wait in other.waits.copy())
 
 
@@ -120,24 +126,27 @@ def _run() -> None:
         agents.internal_idents.discard(get_ident())
         _claim.pop(_ME, None)
         parking.unpark(_finished)
-    if _ended and not _stopping:  # it came while we were about to stop
+    if (_ended or leftovers.waiting()) and not _stopping:  # it came while we were about to stop
         start()
 
 
 def _watch() -> None:
     oldest: SortedKeyList = SortedKeyList(key=lambda wait: wait.since_ns)
     said: dict[int, int] = {}
+    judged: set[int] = set()
     period = _SHORTEST_NS
     idle = 0
     settled = True
     while not _stopping and idle < 2:
         parking.park(_bell, _dying_ns() if _ended else _next_ns(period))
         _look_after_the_ended()
+        leftovers.work_off()
         if _unsettled and settled:
             period = _SHORTEST_NS // 2
         settled = not _unsettled
         found = _look_again(oldest)
         _say_stalls(oldest, said)
+        _judge_long_waits(oldest, judged)
         if not _ended:
             period = _SHORTEST_NS if found else min(_LONGEST_NS, period * 2)
         idle = 0 if oldest or _ended else idle + 1
@@ -158,6 +167,8 @@ def _look_after_the_ended(*, at_once: bool = False) -> None:
     for serial, (agent, _) in list(_ended.copy().items()):
         if (at_once or not agents.is_dying(agent)) and _ended.pop(serial, None) is not None:
             detector.look_after(agent)
+            if agent.holds:
+                hooks.ended_holding(agent)
 
 
 def _look_again(oldest: SortedKeyList) -> bool:
@@ -197,6 +208,20 @@ def _say_stalls(oldest: SortedKeyList, said: dict[int, int]) -> None:
                 said[wait.serial] = level
     for serial in [serial for serial in said if all(wait.serial != serial for wait in oldest)]:
         del said[serial]
+
+
+def _judge_long_waits(oldest: SortedKeyList, judged: set[int]) -> None:
+    """Ask of each long wait whether it can be told why it is so long, until that is done."""
+    for wait in oldest.irange_key(None, monotonic_ns() - parking.LONG_NS):
+        if wait.serial not in judged and not wait.slot and hooks.long_wait(wait):
+            judged.add(wait.serial)
+    judged.intersection_update([wait.serial for wait in oldest])
+
+
+def ring() -> None:
+    """Have a lock judged that has died; called by finalizers, anywhere."""
+    start()
+    parking.unpark(_bell)
 
 
 def _stop_for_fork() -> None:
@@ -251,5 +276,6 @@ agents.on_end.append(look_after)
 agents.on_dying.append(look_later)
 parking.on_long_wait = start
 hooks.look_again = look_again
+leftovers.ring = ring
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_stop_for_fork, after_in_parent=_go_on, after_in_child=_new_in_child)

@@ -18,7 +18,7 @@ from lockwatch._core import blocking, settings, tasks
 from lockwatch._core.holds import AGENT
 from lockwatch._core.waits import GRANTED, VERDICT
 from lockwatch.aio import order, stock
-from lockwatch.aio.record import ACQUIRES, Record, new_hold, new_wait
+from lockwatch.aio.record import ACQUIRES, Record, new_hold, new_wait, refused_by_loop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
@@ -55,6 +55,9 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
         if settings.order and len(hold[AGENT].holds) > 1:
             order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
         return done.value
+    except RuntimeError:
+        refused_by_loop(lock, record, code, lasti)
+        raise
     wait = new_wait(record, me, future, hold)
     record._queue.append(wait)  # type: ignore[arg-type]
     record.watch_owner()

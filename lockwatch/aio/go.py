@@ -40,7 +40,7 @@ from lockwatch._core import blocking, settings, tasks
 from lockwatch._core.holds import AGENT
 from lockwatch._core.waits import GRANTED, INTERRUPTED, VERDICT
 from lockwatch.aio import order
-from lockwatch.aio.record import ACQUIRES, Record, new_hold, new_wait, watch_end
+from lockwatch.aio.record import ACQUIRES, Record, new_hold, new_wait, refused_by_loop, watch_end
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -65,7 +65,11 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
         if settings.order and len(hold[AGENT].holds) > 1:
             order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
         return True
-    future = lock._get_loop().create_future()
+    try:
+        future = lock._get_loop().create_future()
+    except RuntimeError:
+        refused_by_loop(lock, record, code, lasti)
+        raise
     if lock._waiters is None:
         lock._waiters = deque()
     wait = new_wait(record, me, future, hold)

@@ -30,6 +30,7 @@ from lockwatch._core.holds import CODE, LASTI
 from lockwatch._core.ontop import waits_in
 from lockwatch._core.tasks import IdleLoop
 from lockwatch._core.waits import Wait, innermost, publish, withdraw
+from lockwatch.aio.record import watch_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +114,9 @@ def _look(loop: Any, idle: Wait | None) -> float | None:
                     again = until if again is None else min(again, until)
         if idle is not None and not loop._ready:
             detector.block(idle)
+        for agent in everyone:
+            if agent.holds:
+                watch_end(agent)  # the exception that ends it can be told only then
         if any(agent.waits and _is_long(agent.waits[-1]) for agent in everyone):
             parking.on_long_wait()
     except Exception as error:

@@ -17,18 +17,23 @@ Assumes: one loop's thread changes a lock, as asyncio demands; other threads rea
 
 from __future__ import annotations
 
+import sys
 import weakref
+from asyncio import _get_running_loop
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import detector, tasks
+from lockwatch import misuse
+from lockwatch._core import detector, hooks, leftovers, tasks
 from lockwatch._core.holds import AGENT, CODE, HOW, LASTI, SINCE
 from lockwatch._core.mutex import OWNED
 from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, publish, withdraw
 from lockwatch.aio.sight import somebody_sees
 from lockwatch.locks.lock import PlainPolicy, by_with
+from lockwatch.naming import site
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
 
     from lockwatch._core.agents import Agent
@@ -69,8 +74,19 @@ class LockWait(tasks.TaskWait):
         """Put the wait into the graph and look for deadlocks; the verdict says what was found."""
         if self.agent.kind == "task":  # else somebody runs the coroutine by hand, and does as they like
             publish(self)
+            self._look_at_loops()
             if self.hold is None or not self._owner_may_run():
                 self.look()
+
+    def _look_at_loops(self) -> None:
+        """Report a lock whose owner is a task of another loop: its release would wake this task from a wrong thread."""
+        hold = getattr(self.resource, "hold", None)
+        owner = None if hold is None else hold[AGENT]
+        if owner is None or owner.kind != "task" or self.code is None:
+            return
+        loop = owner.loop_ref()
+        if loop is not self.agent.loop_ref() and not owner.ended:  # type: ignore[attr-defined]
+            misuse.two_loops(self.resource, self.agent, site(self.code, self.lasti), owner)
 
     def _owner_may_run(self) -> bool:
         """Whether the lock's owner is about to run: what a search would find first, for a fraction of its cost."""
@@ -140,10 +156,16 @@ class Record(PlainPolicy):
         super().__init__()
         self.subject = weakref.ref(lock)
 
-    def __del__(self) -> None:
+    def __del__(  # type: ignore[override]
+        self,
+        held: Callable[[Any, Hold], None] = leftovers.dropped_held,
+        finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
         hold = getattr(self, "hold", None)
         if hold is not None:  # dropped while held
             hold[AGENT].holds.pop(self._key, None)
+            if not finalizing():
+                held(self, hold)
 
     @property
     def _state(self) -> dict[int, Hold]:
@@ -288,6 +310,13 @@ def new_wait(record: Record, agent: Agent, future: Any, hold: Hold) -> LockWait:
     return wait
 
 
+def refused_by_loop(lock: Any, record: Record, code: CodeType, lasti: int) -> None:
+    """Report that a lock is bound to another loop than the running one, if that is why it could not be waited for."""
+    bound = getattr(lock, "_loop", None)
+    if bound is not None and bound is not _get_running_loop():
+        misuse.two_loops(record, tasks.current(), site(code, lasti), None)
+
+
 def watch_end(agent: Any) -> None:
     """See that those who wait for what ``agent`` holds are looked at again when it ends."""
     if agent.kind == "task" and not agent.end_watched:
@@ -301,3 +330,6 @@ def _ended(task: Any) -> None:
     agent = tasks.agent_of(task)
     if agent.holds:
         detector.look_after(agent)
+        error = getattr(task, "_exception", None)  # not exception(): nobody has retrieved it by this
+        leftovers.note_end(agent, error)
+        hooks.ended_holding(agent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
+from lockwatch import misuse
 from lockwatch._core import hooks, settings, tasks
 from lockwatch._core.holds import AGENT
 from lockwatch.aio import stock
@@ -112,6 +113,7 @@ class RLock(Lock):
         what = f"cannot release un-acquired lock: {record._title()}"
         if hold is None:
             raise hooks.misuse(f"{what} is not held by anybody")
+        misuse.wrong_release(record, hold, tasks.current())
         raise hooks.misuse(f"{what} is not held by this task; {record._holder(hold)}")
 
 

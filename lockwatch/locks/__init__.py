@@ -1,6 +1,7 @@
 """The locks for threads, and all else that threads wait for: what a program uses in place of ``threading``'s."""
 
 from lockwatch import delivery as delivery  # the detector's voice: nothing may be imported in a deadlock
+from lockwatch import leaks as leaks
 from lockwatch import ordering as ordering
 from lockwatch._core import watchdog as watchdog  # it looks after the threads that end
 from lockwatch.locks.condition import Condition

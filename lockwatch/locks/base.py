@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lockwatch import misuse
 from lockwatch._core import agents
 from lockwatch._core.fastpath import MutexBase, know_machinery
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER
@@ -98,6 +99,7 @@ class Uncopied:
     __slots__ = ()
 
     def _refuse_copy(self, what: str) -> NoReturn:
+        misuse.copied(self, what)
         raise CopyError(
             f"cannot {what} {type(self).__name__!r} object: a copy of a lock does not protect what the lock protects. "
             "Make a new lock in the copy (define __copy__, __deepcopy__ or __getstate__ there), or share this one."

@@ -13,10 +13,11 @@ from __future__ import annotations
 import sys
 import threading
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, detector, ontop, parking, segments
+from lockwatch._core import agents, detector, leftovers, ontop, parking, segments
 from lockwatch._core.blocking import ParkedWait, block, nap, raise_if_victim
+from lockwatch._core.originals import get_ident
 from lockwatch._core.waits import ALL, NOBODY, Blockers, Wait, innermost, publish, withdraw
 from lockwatch.locks.exitwait import Exit
 from lockwatch.locks.machinery import is_machinery
@@ -83,13 +84,37 @@ def watched_join(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def watched_start(original: Callable[..., None]) -> Callable[..., None]:
-    """Wrap ``Thread.start``: what was done before it cannot deadlock with what the thread does."""
+    """Wrap ``Thread.start``: what was done before it cannot deadlock with what the thread does.
+
+    The exception that ends the thread is noted, too, if the thread holds a lock then.
+    """
 
     def start(self: threading.Thread) -> None:
         segments.started(self)
+        told: Any = getattr(self, _TELLS, None)
+        if told is not None and self.ident is None:
+            setattr(self, _TELLS, _noting(told))
         original(self)
 
     return start
+
+
+def _noting(invoke: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    """Wrap what ``Thread`` does with an exception that nobody caught: ``threading.excepthook`` may be the program's."""
+
+    def invoke_excepthook(thread: threading.Thread) -> None:
+        agent = agents.by_ident.get(get_ident())
+        if agent is not None and agent.holds:
+            error = sys.exc_info()[1]
+            if error is not None:
+                leftovers.note_exception(agent, error)
+            del error
+        invoke(thread)
+
+    return invoke_excepthook
+
+
+_TELLS = "_invoke_excepthook"
 
 
 def _caller() -> tuple[CodeType | None, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lockwatch._core import agents, hooks, ontop, orderbook, settings
+from lockwatch._core import agents, hooks, leftovers, ontop, orderbook, settings
 from lockwatch._core.fastpath import PlainMutex, specialised
 from lockwatch._core.frames import current_frames, standing_still
 from lockwatch._core.holds import AGENT, CODE, HOW
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CO_GENERATOR = 0x20
 _ASYNCHRONOUS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR; importing inspect takes milliseconds
-_signal_classes: dict[tuple[int, int], CodeType] = {}
+_signal_classes = leftovers.signal_classes
 """Lock classes that are signals, by the creation site: (id of the code object, instruction) -> the code object."""
 
 

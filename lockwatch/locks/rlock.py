@@ -10,6 +10,7 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+from lockwatch import misuse
 from lockwatch._core import agents, hooks, lockorder, settings
 from lockwatch._core.fastpath import RecursiveMutex, specialised
 from lockwatch._core.holds import AGENT
@@ -91,6 +92,7 @@ class RLock(RecursiveMutex, WatchedLock):
     def _refuse_release(self, hold: Hold | None, /) -> None:
         if hold is None:
             raise hooks.misuse(f"cannot release un-acquired lock: {self._title()} is not held by anybody")
+        misuse.wrong_release(self, hold, agents.current())
         raise hooks.misuse(
             f"cannot release un-acquired lock: {self._title()} is not held by this thread; {self._holder(hold)}"
         )
