@@ -81,8 +81,10 @@ def _wanted(config: pytest.Config, options: Any) -> bool:
 def _begin(config: pytest.Config, options: Any) -> None:
     manager = config.pluginmanager
     if _wanted(config, options) and not manager.has_plugin(NAME):
-        from lockwatch.pytest_support import watch
-
+        try:
+            from lockwatch.pytest_support import watch
+        except ValueError as error:  # a setting that cannot be
+            raise pytest.UsageError(f"lockwatch: {error}") from error
         manager.register(watch.begin(config, options), NAME)
 
 

@@ -53,6 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
     "pytest_support": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
     "pytest_plugin": {"pytest_support"} | MIDDLE,
+    "testing": {"_core", "patch"} | MIDDLE,
     "__main__": {"cli"},
     "__init__": {"_core", "locks", "aio", "patch", "report"} | MIDDLE,
 }

@@ -1,7 +1,8 @@
 """The last resort: a test whose threads stand still for too long fails; if it goes on so, the run ends.
 
-One thread of our own looks, a few times in the limit, where the threads of each test stand. A test stalls when for
-the whole limit not one of them has moved: same frame, same instruction, same wait. Then
+One thread of our own looks, a few times in the limit, where each test stands. A test stalls when for the whole
+limit the thread that runs it has not moved (same frame, same instruction, same wait), and all of its threads
+together have computed for less than a tenth of that time. Then
 
 1. the stall becomes a finding, with all stacks, and the waits of the test's threads end with an error, as those
    of victims (`lockwatch.pytest_support.unwinding`); a main thread that waits for something that lockwatch cannot
@@ -9,7 +10,8 @@ the whole limit not one of them has moved: same frame, same instruction, same wa
 2. if nothing has moved after the same time again, at most `PATIENCE` seconds, the report of the run is written as
    far as it got, the stacks of all threads go to stderr, and the process ends with status `STATUS`.
 
-Guarantees: nothing happens while somebody debugs the test. A test that computes moves.
+Guarantees: nothing happens while somebody debugs the test. A test that computes
+is left alone.
 
 Cost: a look at the threads' frames, four times in the limit, at most every 50 ms.
 """
@@ -45,6 +47,8 @@ STATUS = 66
 
 _SHORTEST = 0.05
 _LONGEST = 1.0
+_WORKS = 0.1
+"""The part of the time for which the threads of a test that works compute."""
 _SIGNAL = getattr(signal, "SIGURG", None)
 """Interrupts the main thread; by default it is ignored, and hardly ever used."""
 
@@ -69,7 +73,7 @@ class Monitor:
         self._started = False
         self.fired = False
         self._limits: list[float] = []
-        self._since: dict[Scope, tuple[object, float]] = {}
+        self._since: dict[Scope, tuple[object, float, float]] = {}
         self._told: dict[Scope, float] = {}
         self._interrupt: errors.LockwatchError | None = None
         self._handler_before: Any = None
@@ -123,11 +127,12 @@ class Monitor:
         if scope.debugged or is_debugging():
             self.forget(scope)
             return
-        now, place = time.monotonic(), place_of(scope)
-        before, since = self._since.get(scope, (None, now))
-        if place != before or scope not in scopes.running.copy().values():
+        now, place, cpu = time.monotonic(), place_of(scope), cpu_of(scope)
+        before, since, cpu_then = self._since.get(scope, (None, now, cpu))
+        works = cpu - cpu_then > (now - since) * _WORKS
+        if works or place != before or scope not in scopes.running.copy().values():
             self._told.pop(scope, None)
-            self._since[scope] = (place, now)
+            self._since[scope] = (place, now, cpu)
             return
         told = self._told.get(scope)
         if told is None:
@@ -153,29 +158,26 @@ class Monitor:
 
 
 def place_of(scope: Scope) -> object:
-    """Return where the threads of a test stand: what compares equal if nobody has moved."""
-    frames = current_frames()
-    idents = [scope.ident, *sorted(thread.ident or 0 for thread in scopes.threads_of(scope))]
-    place: list[object] = []
-    for ident in idents:
-        frame, agent = frames.get(ident), agents.by_ident.get(ident)
-        wait = None if agent is None else innermost(agent)
-        place.append(
-            (ident, id(frame), getattr(frame, "f_lasti", None), getattr(wait, "serial", None), _cpu(agent))
-        )
-    return tuple(place)
+    """Return where the thread that runs a test stands: what compares equal if it has not moved."""
+    frame, agent = current_frames().get(scope.ident), agents.by_ident.get(scope.ident)
+    wait = None if agent is None else innermost(agent)
+    return id(frame), getattr(frame, "f_lasti", None), getattr(wait, "serial", None)
 
 
-def _cpu(agent: Any) -> int:
-    """Return how many tenths of a second a thread has computed, where the system says so."""
-    if agent is None:
-        return 0
+def cpu_of(scope: Scope) -> float:
+    """Return for how many seconds the threads of a test have computed so far, where the system tells."""
+    numbers = [thread.native_id for thread in scopes.threads_of(scope)]
+    runner = agents.by_ident.get(scope.ident)
+    return sum(map(_cpu, [*numbers, None if runner is None else runner.native_id]))
+
+
+def _cpu(native_id: int | None) -> float:
     try:
-        with open(f"/proc/self/task/{agent.native_id}/stat", "rb") as file:
+        with open(f"/proc/self/task/{native_id}/stat", "rb") as file:
             fields = file.read(1024).rpartition(b")")[2].split()
-        return (int(fields[11]) + int(fields[12])) // 10
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     except (OSError, IndexError, ValueError):
-        return 0
+        return 0.0
 
 
 def stall(scope: Scope, seconds: float) -> Finding:

@@ -242,13 +242,14 @@ class Watch:
             for finding, failed in from_json(getattr(report, "lockwatch", [])):
                 self.session.collect(finding, failed)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_report_teststatus(self, report: Any) -> Generator[None, object, object]:
         """Give tests that fail by findings a letter and a word of their own."""
+        result = yield
         if report.failed and getattr(report, "lockwatch_failed", False):
             category = "failed" if report.when == "call" else "error"
             return category, wording.LETTER, (wording.WORD, {"red": True})
-        return None
+        return result
 
     def _note_what_is_there(self, scope: Scope) -> None:
         runner = agents.by_ident.get(scope.ident)
