@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import lockwatch
 from lockwatch import delivery
+from lockwatch.report.text import render
 
 if TYPE_CHECKING:
     from lockwatch.findings import Finding
@@ -37,7 +38,10 @@ def _note(finding: Finding) -> None:
     path = os.environ.get(FILE)
     if path is None or finding.level == "note":
         return
-    text = json.dumps({"finding": finding.message, "advice": finding.advice, "test": running.get("test", "")})
+    record = {"finding": finding.message, "advice": finding.advice, "test": running.get("test", "")}
+    if os.environ.get("CONFORMANCE_TEXT"):  # for `survey.py`
+        record |= {"kind": finding.kind, "text": render(finding, max_frames=16)}
+    text = json.dumps(record)
     file = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
         os.write(file, (text + "\n").encode())

@@ -32,8 +32,10 @@ def say(*words: object) -> None:
 class Batch:
     """The programs from ``first`` on, made from one seed."""
 
-    def __init__(self, seed: str, *, mutated: bool, plain: bool) -> None:
+    def __init__(self, seed: str, *, mutated: bool, plain: bool, inversions: bool = False) -> None:
         self.seed = seed
+        self.inversions = inversions
+        self.orders: list[Any] = []
         self.mutated = mutated
         self.plain = plain
         self.number = 0
@@ -47,6 +49,9 @@ class Batch:
             delivery.add_sink(self._finding)
 
     def _finding(self, finding: Any) -> None:
+        if self.inversions and finding.kind == "lock-order":
+            self.orders.append(finding)
+            return
         if finding.kind == "deadlock":
             self.found.append(time.monotonic())
         if not self.mutated or finding.kind != "deadlock":
@@ -71,7 +76,9 @@ class Batch:
         sys.setswitchinterval(rng.choice((0.005, 0.005, 0.0001, 0.000001)))
         say("B", number)
         began = time.monotonic()
-        if not self.mutated:
+        if self.inversions:
+            self._inverted(rng)
+        elif not self.mutated:
             self._good(rng)
         elif self.plain:
             self._hangs_plainly(rng)
@@ -98,6 +105,24 @@ class Batch:
         except BaseException as error:
             self.trouble("error", f"{type(error).__name__}: {error}")
             raise
+
+    def _inverted(self, rng: random.Random) -> None:
+        from tests.fuzz.inversions import Inversions
+
+        program = Inversions(rng)
+        if self.plain:
+            program.run()
+            return
+        from lockwatch._core import orderbook
+
+        orderbook.reset()  # the same places make the locks of all programs, and one problem is told once
+        self.orders.clear()
+        program.run()
+        orderbook.work_off()
+        if program.planted and not self.orders:
+            self.trouble("not found", f"a ring of {len(program.ring)}")
+        if not program.planted and self.orders:
+            self.trouble("false alarm", f"{program.tame}: {self.orders[0].message}")
 
     def _hanging(self, rng: random.Random) -> None:
         from tests.fuzz.hangs import HANGS, Crew
@@ -156,10 +181,10 @@ def _name(body: Any) -> str | None:
     return getattr(getattr(body, "func", body), "__name__", None)
 
 
-def main(seed: str, first: int, count: int, *, mutated: bool, plain: bool) -> None:
+def main(seed: str, first: int, count: int, *, mutated: bool, plain: bool, inversions: bool = False) -> None:
     """Run programs ``first`` to ``first + count - 1``, and end the process without waiting for anybody."""
     faulthandler.enable()
-    batch = Batch(seed, mutated=mutated, plain=plain)
+    batch = Batch(seed, mutated=mutated, plain=plain, inversions=inversions)
     for number in range(first, first + count):
         batch.run(number)
     say("Q", 0)

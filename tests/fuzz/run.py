@@ -2,6 +2,7 @@
 
     python tests/fuzz/run.py --programs 10000 --seed 1             no finding, no error, and all end
     python tests/fuzz/run.py --programs 2000 --seed 1 --mutated    every one is reported, and ends
+    python tests/fuzz/run.py --programs 2000 --seed 1 --inversions lock orders that can deadlock, and such that cannot
     ... --plain                                                    the same programs without lockwatch
 
 A program is made from the seed and its number alone; ``--first N --programs 1`` runs one of them again. Programs are
@@ -46,7 +47,7 @@ class Job:
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by put_down
         command = [sys.executable, "-X", "faulthandler", __file__, "--child", "--seed", options.seed]
         command += ["--first", str(first), "--programs", str(count)]
-        command += [flag for flag in ("--mutated", "--plain") if getattr(options, flag[2:])]
+        command += [flag for flag in ("--mutated", "--plain", "--inversions") if getattr(options, flag[2:])]
         roots = [str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots))}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, env=environment)
@@ -143,7 +144,7 @@ class Run:
         lines = [
             (
                 f"CPython {platform.python_version()}{'' if _has_gil() else ' free-threaded'}, seed {self.options.seed}, "
-                f"{'mutated' if self.options.mutated else 'good'}{', without lockwatch' if self.options.plain else ''}: "
+                f"{self.kind()}{', without lockwatch' if self.options.plain else ''}: "
                 f"{len(self.seconds)} programs ended in {took:.0f} s, {len(self.troubles)} troubles, "
                 f"{self.findings} deadlocks; slowest {max(self.seconds, default=0):.2f} s"
             )
@@ -156,6 +157,10 @@ class Run:
             )
         lines += [f"  {json.dumps(trouble)}" for trouble in self.troubles[:50]]
         return "\n".join(lines)
+
+    def kind(self) -> str:
+        """Name the kind of programs."""
+        return "inversions" if self.options.inversions else "mutated" if self.options.mutated else "good"
 
     def failed(self) -> bool:
         """Whether anything was wrong."""
@@ -175,6 +180,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="number of the first one")
     parser.add_argument("--mutated", action="store_true", help="programs that hang")
     parser.add_argument(
+        "--inversions", action="store_true", help="programs with orders that can deadlock, or not"
+    )
+    parser.add_argument(
         "--plain", action="store_true", help="without lockwatch, to check the programs themselves"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
@@ -190,7 +198,12 @@ def main() -> int:
         from tests.fuzz import child
 
         child.main(
-            options.seed, options.first, options.programs, mutated=options.mutated, plain=options.plain
+            options.seed,
+            options.first,
+            options.programs,
+            mutated=options.mutated,
+            plain=options.plain,
+            inversions=options.inversions,
         )
         return 0
     began = time.monotonic()
