@@ -306,7 +306,7 @@ def current() -> Agent:
 
 
 def runs(agent: Agent) -> bool:
-    """Return whether an agent is a thread that is in no wait. (One that is just beginning one is not.)"""
+    """Return whether an agent is a thread that is in no wait. One that is just beginning one is not."""
     return not agent.waits and not agent.ended and agent.kind == "thread"
 
 
