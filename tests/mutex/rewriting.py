@@ -72,6 +72,8 @@ PRIVATE = frozenset(
         "f_lasti",
         "f_globals",
         "starvation_threshold_ns",
+        "loop_block_ns",
+        "notice_ns",
         "block",
         "error",
         "resource",
