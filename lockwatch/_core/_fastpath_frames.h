@@ -66,14 +66,17 @@ static inline int lasti_of(FrameHead *frame, PyObject *code)
 }
 
 /* Whether a frame is one of Python's: each entry into the interpreter has one of its own, without code, or, in 3.12,
-   with a code object that stands for that. */
+   with a code object that stands for that. From 3.12 on another such code object is under each `__init__`. What stands
+   for code has no globals, and they may be anything. */
 static int is_python(FrameHead *frame)
 {
     PyObject *code = FRAME_CODE(frame);
     if (!Py_IS_TYPE(code, &PyCode_Type))
         return 0;
-#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030D0000
-    return PyUnicode_CompareWithASCIIString(((PyCodeObject *)code)->co_filename, "<shim>") != 0;
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject *filename = ((PyCodeObject *)code)->co_filename;
+    return PyUnicode_CompareWithASCIIString(filename, "<shim>") != 0 &&
+           PyUnicode_CompareWithASCIIString(filename, "__init__") != 0;
 #else
     return 1;
 #endif
