@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 from itertools import islice
 
-from lockwatch._core.segments import ordered
+from lockwatch._core.segments import look_closely, ordered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Context:
     def drop(self) -> None:
         """Have its agent's chains looked at in every segment: what it stands for is not recorded, or dangerous."""
         if self.exact is not None:
-            self.exact[0] = True
+            look_closely(self.exact)
 
     @property
     def moment(self) -> Moment | None:

@@ -123,6 +123,15 @@ def forget_all_chains() -> None:
         forget_chains(agent)
 
 
+def look_closely(exact: list[bool]) -> None:
+    """Have what is known looked at again, now and in every segment of the clock with this value."""
+    if not exact[0]:
+        exact[0] = True
+        for agent in agents.living() + agents.others():
+            if agent.clock is not None and agent.clock.exact is exact:
+                forget_chains(agent)
+
+
 def clock_of(agent: Agent) -> Clock:
     """Return an agent's clock: the one that its thread was given when it was started, or a new one."""
     clock: Clock | None = agent.clock

@@ -162,3 +162,35 @@ def test_found_when_the_handler_is_done(run_python: RunPython) -> None:
     done = run_python(BEGIN + dedent(ON_TOP), timeout=10)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split()) == ["cycle", "on", "went"], done.stderr
+
+
+def test_short_waits_are_not_published(run_python: RunPython) -> None:
+    """What ends within the nap is never in the graph; what lasts longer is, with the time at which it began."""
+    done = run_python(
+        """
+        import threading
+        import lockwatch
+        from lockwatch._core import blocking
+        lockwatch.install(cpu=False)
+        published = []
+        publish = blocking.publish
+        def recording(wait):
+            published.append(wait)
+            publish(wait)
+        blocking.publish = recording
+        def once(nap_ns, ready):
+            blocking.NAP_NS = nap_ns
+            event = threading.Event()
+            thread = threading.Thread(target=event.wait)
+            thread.start()
+            while not ready(event):
+                pass
+            published_then = len(published)
+            event.set()
+            thread.join()
+            return published_then
+        print(once(3600 * 10**9, lambda event: event._cond._waiters), len(published))
+        print(once(10**6, lambda event: published) >= 1, all(wait.since_ns for wait in published))
+        """
+    )
+    assert done.stdout.split() == ["0", "0", "True", "True"], done.stderr
