@@ -50,8 +50,9 @@ is no later than its agent's own wait. The call site is stored only if it is not
 keeps the code object of its last user alive. Interpreter: the main one only; a subinterpreter is refused, and uses
 the twin.
 
-Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_frames.h (call sites), _fastpath_view.h
-(`lock._state`). */
+Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_record.h (records as objects), _fastpath_frames.h
+(call sites), _fastpath_view.h (`lock._state`), _fastpath_waiters.h (releases beside waiters, Condition), _fastpath_queue.h
+(SimpleQueue). */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -693,79 +694,7 @@ static PyMemberDef mutex_members[] = {
 
 #include "_fastpath_view.h"
 
-/* ---- the record as an object ------------------------------------------------------------------------------------ */
-
-static PyObject *record_object_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(named))
-{
-    RecordObject *self = (RecordObject *)type->tp_alloc(type, 0);
-    if (self != NULL && (self->record = new_record()) == NULL) {
-        Py_DECREF(self);
-        return PyErr_NoMemory();
-    }
-    return (PyObject *)self;
-}
-
-static void record_object_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    Record *r = ((RecordObject *)self)->record;
-    if (r != NULL && r->count == 0 && r->agent == NULL) { /* else it was not told of its end: left alone (C4) */
-        drop_known(r);
-        lock_guard(&records_guard);
-        r->next_free = free_records;
-        free_records = r;
-        unlock_guard(&records_guard);
-    }
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static PyObject *record_held(PyObject *self, PyObject *Py_UNUSED(none)) { return held(((RecordObject *)self)->record); }
-
-static PyObject *record_end(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    Record *r = ((RecordObject *)self)->record;
-    if (here.record == r) {
-        here.record = NULL;
-        here.state = NULL;
-    }
-    PyObject *left = held(r);
-    lock_guard(&r->guard);
-    PyObject *agent = r->agent;
-    r->agent = NULL;
-    unlock_guard(&r->guard);
-    Py_XDECREF(agent);
-    return left;
-}
-
-static PyObject *record_forget(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    forget_chains(((RecordObject *)self)->record);
-    Py_RETURN_NONE;
-}
-
-static PyObject *record_set_segment(PyObject *self, PyObject *segment)
-{
-    long long number = PyLong_AsLongLong(segment);
-    if (number == -1 && PyErr_Occurred())
-        return NULL;
-    ((RecordObject *)self)->record->segment = number;
-    Py_RETURN_NONE;
-}
-
-static PyObject *record_count(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    return PyLong_FromLong(__atomic_load_n(&((RecordObject *)self)->record->count, __ATOMIC_RELAXED));
-}
-
-static PyMethodDef record_methods[] = {
-    {"count", record_count, METH_NOARGS, "Return how many locks are held."},
-    {"set_segment", record_set_segment, METH_O, "Note in which segment the agent is (segments.py)."},
-    {"forget_chains", record_forget, METH_NOARGS, "Let the order of the locks held be looked at anew (lockorder.py)."},
-    {"held", record_held, METH_NOARGS, "Return the holds in the order taken, as a list of (key, hold)."},
-    {"end", record_end, METH_NOARGS, "The thread has ended: return what it still holds, and forget it (C7)."},
-    {NULL, NULL, 0, NULL},
-};
+#include "_fastpath_record.h"
 
 /* ---- the module ------------------------------------------------------------------------------------------------- */
 

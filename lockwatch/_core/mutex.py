@@ -391,13 +391,6 @@ def may_keep(lock: MutexBase, hold: Hold) -> bool:
     return False
 
 
-def forget_waits(lock: MutexBase, survivor: Agent) -> None:
-    """Drop all waiters but one agent's: the others did not come along through a fork."""
-    lock._queue[:] = [waiter for waiter in lock._queue if waiter.agent is survivor]
-    if not lock._queue:
-        lock._starving = False
-
-
 def reset(lock: MutexBase) -> None:
     """Make the lock free and forget its waiters, for ``_at_fork_reinit``."""
     hold = lock._state.pop(OWNED, None)

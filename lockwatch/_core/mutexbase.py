@@ -11,7 +11,7 @@ from itertools import count
 from weakref import ref
 
 from lockwatch._core import leftovers
-from lockwatch._core.mutex import OWNED, forget_waits, release_slow
+from lockwatch._core.mutex import OWNED, release_slow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ class MutexMethods:
 
     def forget_waits(self, survivor: Agent, /) -> None:
         """Drop all waiters but one agent's, in the child after a fork."""
-        forget_waits(self, survivor)  # type: ignore[arg-type]
+        lock: MutexBase = self  # type: ignore[assignment]
+        lock._queue[:] = [waiter for waiter in lock._queue if waiter.agent is survivor]
+        if not lock._queue:
+            lock._starving = False
 
     def _made(self, depth: int, name: str | None) -> None:
         """Note the name, and where the lock was made: ``depth`` frames above the caller."""
