@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TITLE = "Whole programs under install()"
 NOTES = (
     "Milliseconds for the program's work in a fresh process, without its start and without installing.",
+    "Each program runs for a tenth of a second and more, since what runs for the first time is slow on both sides.",
     "The connection pool is SQLAlchemy's, if that is there; each checkout does 100 us of work.",
 )
 ROUNDS = 9
@@ -124,7 +125,7 @@ def _work(seconds: float) -> None:
 
 def cases(setup: Setup) -> Sequence[Case]:
     """One case per program."""
-    times = 2 if setup.quick else 100
+    times = 2 if setup.quick else 400
     return [
         Case(
             name=name,

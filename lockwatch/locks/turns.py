@@ -106,7 +106,8 @@ def take(semaphore: Any, frame: FrameType, *, waits: bool, by_with: bool) -> Non
     if turn._state.setdefault(OWNED, hold) is not hold:
         semaphore.__dict__.pop(ATTRIBUTE, None)  # there are more permits than we know of
         return
-    me.holds[turn._key] = hold
+    if me.holds.__class__ is dict:  # else the twin in C has listed it
+        me.holds[turn._key] = hold
     turn._acquisitions += 1
     if waits and len(me.holds) > 1:
         try:
@@ -138,5 +139,7 @@ def give(semaphore: Any, permits: object) -> None:
 
 
 def _end(turn: Turn, hold: Any) -> None:
-    hold[AGENT].holds.pop(turn._key, None)
+    holds = hold[AGENT].holds
+    if holds.__class__ is dict:
+        holds.pop(turn._key, None)
     turn._state.pop(OWNED, None)
