@@ -81,6 +81,9 @@ episode: Callable[[], str | None] = _no_episode
 special: dict[int, list[object]] = {}
 """By an agent's number: the `ignore` (None) and `nested` (keys) blocks that it is in; its own doing alone."""
 
+restoring: set[int] = set()
+"""Agents, by number, that take the lock of a condition again after a wait: that must not raise in mode ``raise``."""
+
 ignored_classes: set[Any] = set()
 """Lock classes, by key, that take no part."""
 ignored = 0
@@ -174,7 +177,7 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> Non
                 break
             sleep(PAUSE)
             work_off()
-        if event.finding is not None:
+        if event.finding is not None and me.serial not in restoring:
             me.chains.pop(chain, None)
             raise hooks.order_error(event.finding)
 
