@@ -78,9 +78,9 @@ class RLock(RecursiveMutex, WatchedLock):
                 release_slow(self, hold)
             acquire_slow(self, hold, None)
             hold = self._state.get(OWNED) or hold
+        self._count = count
         if settings.order and len(agent.holds) > 1:
             lockorder.note(agent, self, hold)
-        self._count = count
 
     _release_save = _release_all
     _acquire_restore = _take_again
