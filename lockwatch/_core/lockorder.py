@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from lockwatch._core.holds import Hold
     from lockwatch._core.mutexbase import MutexBase
 
-MOST_CHAINS = 4_000
-"""Chains that one agent remembers."""
+FEW_CHAINS, MOST_CHAINS = 256, 4_096
+"""Chains that one agent remembers: as many with locks that are gone, and in all."""
 
 FRAMES = 16
 """Frames kept of the stack that took the second lock of an order."""
@@ -80,6 +80,9 @@ episode: Callable[[], str | None] = _no_episode
 
 special: dict[int, list[object]] = {}
 """By an agent's number: the `ignore` (None) and `nested` (keys) blocks that it is in; its own doing alone."""
+
+restoring: set[int] = set()
+"""Agents, by number, that take the lock of a condition again after a wait: that must not raise in mode ``raise``."""
 
 ignored_classes: set[Any] = set()
 """Lock classes, by key, that take no part."""
@@ -139,7 +142,8 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
         if tally is None:
             return None
     else:
-        tally = me.chains.setdefault(chain, Tally())  # until it is switched on
+        tally = Tally()
+        _remember(me, chain, tally)  # until it is switched on
     if tally.native is None:
         tally.native = bytearray(16)
     if me.clock is not None:
@@ -161,11 +165,7 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> Non
     if event is None:
         return
     if not blocks:
-        chains = me.chains
-        if len(chains) >= MOST_CHAINS:
-            for old in list(islice(chains.copy(), MOST_CHAINS // 4)):
-                chains.pop(old, None)
-        chains[chain] = event.steps[0][3].tally
+        _remember(me, chain, event.steps[0][3].tally)
     pending.append(event)
     work_off()
     if settings.order_raises:
@@ -174,9 +174,27 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> Non
                 break
             sleep(PAUSE)
             work_off()
-        if event.finding is not None:
+        if event.finding is not None and me.serial not in restoring:
             me.chains.pop(chain, None)
             raise hooks.order_error(event.finding)
+
+
+def _remember(me: Agent, chain: tuple[int, ...], tally: Tally) -> None:
+    """Remember a chain; at each power of two forget those with locks that are gone, at the limit the oldest."""
+    chains = me.chains
+    count = len(chains)
+    if count >= FEW_CHAINS and count & (count - 1) == 0 and settings.order:
+        for old in chains.copy():
+            if not all(key in facts for key in old):
+                chains.pop(old, None)
+    if len(chains) >= MOST_CHAINS:
+        for old in list(islice(chains.copy(), MOST_CHAINS // 4)):
+            chains.pop(old, None)
+    if len(chains) < count:
+        record = getattr(me.holds, "record", None)
+        if record is not None:
+            record.forget_chains()  # the twin in C, too: what is still here it learns again from here
+    chains[chain] = tally
 
 
 def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event | None:

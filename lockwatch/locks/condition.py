@@ -17,7 +17,7 @@ from math import isnan, nan
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, cast
 
-from lockwatch._core import agents, blocking, parking
+from lockwatch._core import agents, blocking, lockorder, parking, settings
 from lockwatch._core.originals import allocate_lock
 from lockwatch._core.timeouts import check_timeout
 from lockwatch.locks.rlock import RLock
@@ -80,12 +80,25 @@ def wait(self: Any, timeout: float | None = None) -> bool:
             notified = parker.acquire(False)
         return notified
     finally:
-        self._acquire_restore(saved)
+        if settings.order_raises:
+            _restore(self, saved)
+        else:
+            self._acquire_restore(saved)
         if not notified:
             try:
                 self._waiters.remove(waiter)
             except ValueError:
                 pass
+
+
+def _restore(condition: Any, saved: Any) -> None:
+    """Take the lock again. An order that can deadlock is reported, not raised: ``with`` is to find its lock taken."""
+    serial = agents.current().serial
+    lockorder.restoring.add(serial)
+    try:
+        condition._acquire_restore(saved)
+    finally:
+        lockorder.restoring.discard(serial)
 
 
 def _sleep(condition: Any, waiter: Waiter, timeout: float | None, frame: FrameType) -> bool:

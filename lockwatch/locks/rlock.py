@@ -73,13 +73,14 @@ class RLock(RecursiveMutex, WatchedLock):
         if now is hold and not self._queue:
             agent.holds[self._key] = hold
             self._acquisitions += 1
-            if settings.order and not settings.order_raises and len(agent.holds) > 1:
-                lockorder.note(agent, self, hold)  # not to raise: `with condition` is to find its lock taken
         else:
             if now is hold:
                 release_slow(self, hold)
             acquire_slow(self, hold, None)
+            hold = self._state.get(OWNED) or hold
         self._count = count
+        if settings.order and len(agent.holds) > 1:
+            lockorder.note(agent, self, hold)
 
     _release_save = _release_all
     _acquire_restore = _take_again

@@ -17,22 +17,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from tests.conformance.under_install import Interpreters
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # other projects have packages called tests, too
+under_install: Any = import_module("under_install")
 
 
-def run(interpreters: Interpreters, side: str, arguments: argparse.Namespace) -> list[dict[str, str]]:
+CHECK = "import sys, threading; sys.exit(not hasattr(threading.Lock, 'statistics'))"
+
+
+def run(interpreters: Any, side: str, arguments: argparse.Namespace) -> list[dict[str, str]]:
     """Runs the suite on one side, shows how it ended, and returns the findings."""
-    from tests.conformance.under_install import put_down
-
     found = interpreters.folder / f"{side}.found"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LOCKWATCH")}
     environment |= {"CONFORMANCE_OUTCOMES": str(found), "CONFORMANCE_TEXT": "1", "LOCKWATCH_ORDER": "warn"}
     python = interpreters.folder / side / "bin" / "python"
     found.touch()
+    if side == "with":
+        subprocess.run(
+            [str(python), "-c", CHECK], env=environment, check=True
+        )  # whether it is really under watch
     began = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         child = subprocess.Popen(
@@ -47,7 +53,7 @@ def run(interpreters: Interpreters, side: str, arguments: argparse.Namespace) ->
         try:
             child.wait(arguments.timeout)
         except BaseException as error:
-            put_down(child)
+            under_install.put_down(child)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             print("timed out")
@@ -66,9 +72,6 @@ def run(interpreters: Interpreters, side: str, arguments: argparse.Namespace) ->
 
 def main() -> int:
     """The command line."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from tests.conformance.under_install import SIDES, Interpreters
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--timeout", type=float, default=600, help="seconds for each side (default 600)")
     parser.add_argument("--only", action="store_true", help="run only the side with lockwatch")
@@ -78,8 +81,8 @@ def main() -> int:
     arguments = parser.parse_args()
     findings: dict[str, list[dict[str, str]]] = {}
     with tempfile.TemporaryDirectory(prefix="survey-", ignore_cleanup_errors=True) as folder:
-        interpreters = Interpreters(Path(folder))
-        for side in SIDES[1:] if arguments.only else SIDES:
+        interpreters = under_install.Interpreters(Path(folder))
+        for side in under_install.SIDES[1:] if arguments.only else under_install.SIDES:
             for record in run(interpreters, side, arguments):
                 if "finding" in record:
                     findings.setdefault(record["finding"], []).append(record)

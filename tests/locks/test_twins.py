@@ -370,3 +370,21 @@ def test_signals_lose_no_lock(run_python: RunPython) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_made_in_an_init_that_the_interpreter_inlines(run_python: RunPython) -> None:
+    """The frames that 3.13 and later put beneath an inlined ``__init__`` are none of the program's."""
+    done = run_python(
+        """
+        import lockwatch
+        lockwatch.install()
+        import queue, threading
+        for _ in range(2_000):
+            event, channel = threading.Event(), queue.Queue()
+        print(event._cond._lock.lock_class == channel.mutex.lock_class)
+        print(event._cond._lock.lock_class.rpartition("/")[2])
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == "True"
+    assert done.stdout.split("\n")[1].endswith(":5 in <module>"), done.stdout

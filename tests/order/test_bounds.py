@@ -33,7 +33,22 @@ def test_short_lived_locks_leave_nothing_behind(stage: Stage) -> None:
     assert sizes["locks"] <= 1
     assert sizes["classes"] == 2
     assert sizes["edges"] <= 1
-    assert len(agents.current().chains) <= lockorder.MOST_CHAINS
+    assert len(agents.current().chains) <= lockorder.FEW_CHAINS
+
+
+@pytest.mark.parametrize("order", ["warn", "off"])
+def test_chains_are_bounded(stage: Stage, order: str) -> None:
+    """One thread that takes very many locks, which stay, in very many combinations."""
+    config.configure(order=order)
+    locks = [lockwatch.Lock() for _ in range(120)]
+    for step in range(1, 60):
+        for one, two in zip(locks, locks[step:], strict=False):
+            nest(one, two)()
+    known = len(agents.current().chains)
+    assert known <= lockorder.MOST_CHAINS
+    assert known > lockorder.FEW_CHAINS or order == "off"
+    stage.run(nest(locks[1], locks[0]))
+    assert stage.found() == []
 
 
 def test_limits_and_the_word_about_them(stage: Stage) -> None:

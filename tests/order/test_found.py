@@ -194,6 +194,25 @@ def test_raise(stage: Stage) -> None:
     a._check()
 
 
+@pytest.mark.parametrize("order", ["warn", "raise"])
+@pytest.mark.parametrize("kind", [lockwatch.RLock, lockwatch.Lock])
+def test_lock_of_a_condition_taken_again(stage: Stage, kind: type[lockwatch.Lock], order: str) -> None:
+    """What is held while a condition waits is held when its lock is taken again; that is reported, and never raises."""
+    config.configure(order=order)
+    a, condition = lockwatch.Lock(name="a"), lockwatch.Condition(kind(name="c"))
+
+    def wait_under_both() -> None:
+        with condition:
+            with a:
+                condition.wait(0.01)
+            assert condition._is_owned()  # type: ignore[attr-defined]
+
+    stage.run(nest(condition, a), wait_under_both)
+    (finding,) = stage.found()
+    assert {party.holds[0].name for party in finding.parties} == {"a", "c"}
+    assert not condition._is_owned()  # type: ignore[attr-defined]
+
+
 def test_declared_order(stage: Stage) -> None:
     """An order that was declared needs no second thread, and holds across what stands between."""
     lockwatch.lock_order("a", "b", "c")
