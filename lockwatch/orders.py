@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockwatch import config, ordering
 from lockwatch._core import agents, lockorder, orderbook
-from lockwatch._core.fastpath import MutexBase
+from lockwatch._core.mutexbase import MutexMethods
 from lockwatch.naming import site
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class ignore:  # noqa: N801 - used like a function
                 names.append(one)
                 continue
             lock: Any = getattr(one, "_lockwatch", one)  # of asyncio's locks
-            if isinstance(lock, MutexBase):
+            watched = isinstance(lock, MutexMethods)
+            if watched:
                 orderbook.ignored_locks.add(lock._key)
                 orderbook.forget(lock)
             else:

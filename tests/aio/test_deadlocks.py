@@ -396,6 +396,32 @@ def test_observed_only(run: Run, make: Make) -> None:
     assert [finding.cause for finding in lockwatch.recorded_findings()] == ["self"]
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_cancelled_while_it_ran(run: Run, make: Make, cancelled: bool) -> None:
+    """A task that was cancelled while it ran does not wait for its own lock: its next await raises; else it is stuck."""
+
+    async def main() -> list[type[BaseException]]:
+        lock = make()
+        ends: list[type[BaseException]] = []
+
+        async def enter() -> None:
+            try:
+                async with lock:
+                    if cancelled:
+                        asyncio.current_task().cancel()  # type: ignore[union-attr]
+                    async with lock:
+                        pass
+            except BaseException as error:
+                ends.append(type(error))
+
+        await start(enter())
+        assert not lock.locked()
+        return ends
+
+    assert run(main()) == [asyncio.CancelledError if cancelled else lockwatch.DeadlockError]
+    assert bool(lockwatch.recorded_findings()) is not cancelled
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 def test_eager_tasks(run: Run, make: Make) -> None:
     """A task that runs before it is scheduled is itself the owner and the waiter."""
