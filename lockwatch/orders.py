@@ -90,12 +90,11 @@ class ignore:  # noqa: N801 - used like a function
                 names.append(one)
                 continue
             lock: Any = getattr(one, "_lockwatch", one)  # of asyncio's locks
-            watched = isinstance(lock, MutexMethods)
-            if watched:
-                orderbook.ignored_locks.add(lock._key)
-                orderbook.forget(lock)
-            else:
+            known: Any = lock if isinstance(lock, MutexMethods) else None
+            if known is None:
                 raise TypeError(f"ignore takes watched locks and names of locks, not {type(one).__name__}")
+            orderbook.ignored_locks.add(known._key)
+            orderbook.forget(known)
         if names:
             _ignored_names.update(names)
             lockorder.ignored_classes.update(names)
