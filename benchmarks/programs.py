@@ -101,7 +101,7 @@ def logging_threads(times: int) -> None:
 
 
 def aiohttp_server(times: int) -> None:
-    """Fifty tasks ask an aiohttp server in the same loop; an answer takes a semaphore, a lock and a queue of asyncio."""
+    """Fifty tasks ask an aiohttp server in their loop; an answer takes a semaphore, a lock and a queue of asyncio."""
     import asyncio
     import hashlib
 

@@ -90,6 +90,11 @@ class Lock(Uncopied, TaskLock, asyncio.Lock):  # type: ignore[misc]
         acquiring: Coroutine[Any, Any, Literal[True]] = self._acquire(frame.f_code, frame.f_lasti, within)
         return acquiring
 
+    def _take_again(self, how: bool) -> Any:
+        """As `acquire`, for a lock that was let go for a while: ``how`` it was taken before."""
+        frame, _ = stock.caller(_getframe(1))
+        return self._acquire(frame.f_code, frame.f_lasti, how)
+
     def _acquire(self, code: CodeType, lasti: int, how: bool) -> Any:
         return self._way.acquire(self, self._lockwatch, current_agent(), code, lasti, how)
 
