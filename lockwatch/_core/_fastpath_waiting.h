@@ -27,7 +27,7 @@ static struct {
     Py_ssize_t agent, resource, code, lasti, since, serial, slot, future, hold, timer; /* offsets in a wait */
     Py_ssize_t waits, task_ref, loop_ref, end_watched;                                 /* in an agent of a task */
     PyObject *str_loop, *str_create_future, *str_blocking, *str_look, *str_end, *str_fut_waiter, *str_done,
-        *str_cancelled, *str_set_result, *str_send, *str_throw, *str_close, *str_threshold, *str_hold;
+        *str_cancelled, *str_set_result, *str_send, *str_throw, *str_close, *str_threshold, *str_hold, *str_future;
 } go;
 
 #define FIELD(object, offset) (*(PyObject **)((char *)(object) + (offset)))
@@ -180,17 +180,16 @@ static int wake(PyObject *future)
     return 0;
 }
 
+static inline int is_tasks(PyObject *wait)
+{
+    return Py_IS_TYPE(wait, go.wait) && Py_IS_TYPE(FIELD(wait, go.agent), aio.agent);
+}
+
 /* Whether all is as `release_awaited` takes it to be. */
 static int is_usual(TaskLock *l, TaskRecord *r)
 {
-    if (go.prototype == NULL || l->strict || !l->locked || !PyTuple_CheckExact(r->hold))
-        return 0;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(r->queue); i++) {
-        PyObject *wait = PyList_GET_ITEM(r->queue, i);
-        if (!Py_IS_TYPE(wait, go.wait) || !Py_IS_TYPE(FIELD(wait, go.agent), aio.agent))
-            return 0;
-    }
-    return PyList_GET_SIZE(r->queue) != 0;
+    return go.prototype != NULL && !l->strict && l->locked && PyTuple_CheckExact(r->hold) &&
+           PyList_GET_SIZE(r->queue) != 0;
 }
 
 /* Let go of a lock that others wait for (`release`): 0, or -1 with an exception. */
@@ -202,7 +201,14 @@ static int release_awaited(TaskLock *l, TaskRecord *r)
     Py_XDECREF(holds);
     Py_DECREF(hold);
     for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(r->queue); i++) {
-        PyObject *wait = Py_NewRef(PyList_GET_ITEM(r->queue, i)), *future = Py_NewRef(FIELD(wait, go.future));
+        PyObject *wait = PyList_GET_ITEM(r->queue, i), *future;
+        if (!is_tasks(wait)) { /* somebody runs a coroutine by hand: what is left is done in Python */
+            PyObject *done = PyObject_CallMethodNoArgs((PyObject *)l, aio.str_exit_slowly);
+            Py_XDECREF(done);
+            return done == NULL ? -1 : 0;
+        }
+        Py_INCREF(wait);
+        future = Py_NewRef(FIELD(wait, go.future));
         int gone = answers(future, go.str_cancelled), woken = 0;
         if (gone == 0 && i == 0 && !r->starving) {
             woken = answers(future, go.str_done);
@@ -232,7 +238,9 @@ static int release_awaited(TaskLock *l, TaskRecord *r)
     l->locked = 0;
     if (!failed && r->starving) { /* nobody can be given it; one who is not being cancelled is to be awake (T2) */
         for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(r->queue); i++) {
-            PyObject *future = Py_NewRef(FIELD(PyList_GET_ITEM(r->queue, i), go.future));
+            PyObject *future = PyObject_GetAttr(PyList_GET_ITEM(r->queue, i), go.str_future);
+            if (future == NULL)
+                return -1;
             int gone = answers(future, go.str_cancelled);
             failed = gone < 0 || (!gone && wake(future) < 0);
             Py_DECREF(future);
@@ -535,7 +543,7 @@ static int add_waiting_type(PyObject *module)
                  {&go.str_cancelled, "cancelled"},  {&go.str_set_result, "set_result"},
                  {&go.str_send, "send"},            {&go.str_throw, "throw"},
                  {&go.str_close, "close"},          {&go.str_threshold, "starvation_threshold_ns"},
-                 {&go.str_hold, "hold"}};
+                 {&go.str_hold, "hold"},            {&go.str_future, "future"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         *names[i].into = PyUnicode_InternFromString(names[i].text);
     go.zero = PyLong_FromLong(0);

@@ -119,6 +119,41 @@ def test_released_by_another_before_it_runs(run: Run, monkeypatch: pytest.Monkey
     run(main())
 
 
+def test_coroutine_run_by_hand(run: Run, make: Make) -> None:
+    """Somebody who runs a coroutine without a task waits, too: as a thread, which gets the lock in its turn."""
+
+    async def main() -> None:
+        lock, got = make(), list[str]()
+        await lock.acquire()
+        task = asyncio.create_task(enter(lock, got, "task"))
+        await settle()
+        loop = asyncio.get_running_loop()
+        by_hand = enter(lock, got, "by hand")
+        step: asyncio.Future[Any] = loop.create_future()
+
+        def first() -> None:
+            step.set_result(by_hand.send(None))
+
+        loop.call_soon(first)
+        future = await step
+        lock.release()
+        await task
+        assert future.done()
+
+        def go_on() -> None:
+            by_hand.send(None)
+            with pytest.raises(StopIteration):
+                by_hand.send(None)
+
+        loop.call_soon(go_on)
+        await settle()
+        assert got == ["task", "by hand"]
+        assert not lock.locked()
+        lock._check()
+
+    run(main())
+
+
 @pytest.mark.parametrize("starving", [False, True])
 def test_closed(run: Run, monkeypatch: pytest.MonkeyPatch, starving: bool) -> None:
     """A coroutine that is closed while it waits leaves, and passes on what it was given."""
