@@ -176,7 +176,7 @@ class Record(PlainPolicy, TaskRecord):  # pyright: ignore[reportIncompatibleVari
         TaskRecord.__init__(self)
         self.subject = weakref.ref(lock)
 
-    def __del__(  # type: ignore[override]
+    def __del__(
         self,
         held: Callable[[Any, Hold], None] = leftovers.dropped_held,
         finalizing: Callable[[], bool] = sys.is_finalizing,
