@@ -1,4 +1,4 @@
-"""Locks of tasks: ``lockwatch.aio.Lock`` beside ``asyncio.Lock``, uncontended and wanted by 100 tasks.
+"""Locks of tasks: ``lockwatch.aio.Lock`` beside ``asyncio.Lock``, uncontended and wanted by 100 tasks; and a server.
 
 The contended samples are taken for each kind of fairness: throughput in one run, the longest wait in another, with a
 clock in the loop.
@@ -13,6 +13,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
+from benchmarks import programs
 from benchmarks.results import Budget
 from benchmarks.runner import Case, Reading, Setup, fresh
 from lockwatch import aio
@@ -24,6 +25,10 @@ NOTES = (
         "Contended: 100 tasks repeat: `async with lock:` and give the loop a turn (`sleep(0)`) in it, once or "
         "twice, or only outside of it, where nobody ever has to wait. Throughput is the operations of all tasks per "
         "second; longest wait is the worst single acquisition of any task."
+    ),
+    (
+        "The server answers 1,000 requests of 50 tasks in its own loop, in a fresh process, without its start; each "
+        "answer takes a semaphore, a lock and a place in a queue. The locks are asyncio's own, watched by `install()`."
     ),
     '"go" is the default of `lockwatch.aio.Lock`; "fifo" is asyncio\'s own strict order, which `install()` keeps.',
 )
@@ -85,7 +90,16 @@ def cases(setup: Setup) -> Sequence[Case]:
                     params=params,
                 )
             )
-    return sorted(found, key=lambda case: ("ns", "ops/s", "ms").index(case.unit))
+    times = 2 if setup.quick else 100
+    server = Case(
+        name="aiohttp_server",
+        title="an aiohttp server and 50 clients, under install()",
+        unit="ms",
+        raw=programs.process(programs.SERVER, "raw", times),
+        lockwatch=programs.process(programs.SERVER, "lockwatch", times),
+    )
+    found = sorted(found, key=lambda case: ("ns", "ops/s", "ms").index(case.unit))
+    return [*found, server]
 
 
 def _alone(make: Make, turns: int) -> Callable[[], float]:

@@ -101,11 +101,62 @@ def logging_threads(times: int) -> None:
         logger.removeHandler(handler)
 
 
+def aiohttp_server(times: int) -> None:
+    """Fifty tasks ask an aiohttp server in their loop; an answer takes a semaphore, a lock and a queue of asyncio."""
+    import asyncio
+    import hashlib
+
+    from aiohttp import ClientSession, web
+
+    async def main() -> None:
+        lock, few = asyncio.Lock(), asyncio.Semaphore(8)
+        log: asyncio.Queue[str | None] = asyncio.Queue(16)
+        visits: dict[str, int] = {}
+
+        async def answer(request: web.Request) -> web.Response:
+            path = request.path
+            async with few:
+                async with lock:
+                    visits[path] = visits.get(path, 0) + 1
+                    await asyncio.sleep(0)
+                digest = hashlib.sha256(path.encode()).hexdigest()
+            await log.put(path)
+            return web.Response(text=digest)
+
+        async def read_log() -> None:
+            while await log.get() is not None:
+                pass
+
+        async def ask(session: ClientSession, url: str) -> None:
+            for number in range(times // 5 or 1):
+                async with session.get(f"{url}/{number % 10}") as response:
+                    await response.text()
+
+        reader = asyncio.create_task(read_log())
+        application = web.Application()
+        application.router.add_get("/{page}", answer)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        async with ClientSession() as session:
+            await asyncio.gather(*(ask(session, f"http://127.0.0.1:{port}") for _ in range(50)))
+        await runner.cleanup()
+        await log.put(None)
+        await reader
+
+    asyncio.run(main())
+
+
+SERVER = "aiohttp"
+"""In the topic ``aio``."""
 PROGRAMS: dict[str, Callable[[int], None]] = {
     "queue_pool": pool_checkouts,
     "executor": small_tasks,
     "queue": producer_consumer,
     "logging": logging_threads,
+    SERVER: aiohttp_server,
 }
 
 
@@ -131,15 +182,18 @@ def cases(setup: Setup) -> Sequence[Case]:
             name=name,
             title=(program.__doc__ or "").splitlines()[0].rstrip("."),
             unit="ms",
-            raw=_process(name, "raw", times),
-            lockwatch=_process(name, "lockwatch", times),
+            raw=process(name, "raw", times),
+            lockwatch=process(name, "lockwatch", times),
             budget=Budget("ratio", 1.05),
         )
         for name, program in PROGRAMS.items()
+        if name != SERVER
     ]
 
 
-def _process(name: str, side: str, times: int) -> Measure:
+def process(name: str, side: str, times: int) -> Measure:
+    """Measures one program in a process of its own."""
+
     def measure() -> float:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.programs", name, side, str(times)],

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockwatch import config, ordering
 from lockwatch._core import agents, lockorder, orderbook
-from lockwatch._core.fastpath import MutexBase
+from lockwatch._core.mutexbase import MutexMethods
 from lockwatch.naming import site
 
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ class ignore:  # noqa: N801 - used like a function
                 names.append(one)
                 continue
             lock: Any = getattr(one, "_lockwatch", one)  # of asyncio's locks
-            if isinstance(lock, MutexBase):
-                orderbook.ignored_locks.add(lock._key)
-                orderbook.forget(lock)
-            else:
+            known: Any = lock if isinstance(lock, MutexMethods) else None
+            if known is None:
                 raise TypeError(f"ignore takes watched locks and names of locks, not {type(one).__name__}")
+            orderbook.ignored_locks.add(known._key)
+            orderbook.forget(known)
         if names:
             _ignored_names.update(names)
             lockorder.ignored_classes.update(names)

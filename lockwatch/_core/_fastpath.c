@@ -52,7 +52,8 @@ the twin.
 
 Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_record.h (records as objects), _fastpath_frames.h
 (call sites), _fastpath_view.h (`lock._state`), _fastpath_waiters.h (releases beside waiters, Condition), _fastpath_queue.h
-(SimpleQueue). */
+(SimpleQueue), _fastpath_tasks.h (the lock of tasks, which has nothing of the above but the call site), _fastpath_waiting.h
+(waiting for that one). */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -74,6 +75,8 @@ Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_rec
 
 #include "_fastpath_holds.h"
 #include "_fastpath_frames.h"
+#include "_fastpath_tasks.h"
+#include "_fastpath_waiting.h"
 
 static PyObject *call_through(PyObject *what, Mutex *m, PyObject *hold);
 
@@ -759,6 +762,7 @@ static PyObject *set_dropped(PyObject *Py_UNUSED(module), PyObject *function)
 static PyObject *after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     records_guard = foreign.guard = 0;
+    aio.forked = 1;
     for (Record *r = records; r != NULL; r = r->next)
         r->guard = 0;
     Py_RETURN_NONE;
@@ -769,6 +773,10 @@ static PyMethodDef module_methods[] = {
     {"specialise_queue", specialise_queue, METH_VARARGS, "Give a class of queues the methods; return it."},
     {"where", where, METH_NOARGS, "Return the caller's (code, lasti), for a comparison with sys._getframe()."},
     {"setup", setup, METH_VARARGS, "Take the parts of the slow path that are Python."},
+    {"current_agent", current_agent, METH_NOARGS, "Return the agent that runs."},
+    {"specialise_tasks", specialise_tasks, METH_O, "As specialise, for a class of locks of tasks."},
+    {"setup_waits", setup_waits, METH_VARARGS, "Take what waiting for a lock of tasks needs."},
+    {"setup_tasks", setup_tasks, METH_VARARGS, "Take what the lock of tasks asks for the running agent."},
     {"set_machinery", set_machinery, METH_O, "Take the table of modules: name -> whether it makes locks for others."},
     {"set_dropped", set_dropped, METH_O, "Take who is told about locks that die held, or unseen by others; or None."},
     {"next_serial", next_serial, METH_NOARGS, "Return the number that a lock would have that is made now."},
@@ -815,7 +823,9 @@ static int execute(PyObject *module)
     if (add_type(module, &core.mutex, &mutex_spec, NULL) < 0 ||
         add_type(module, &core.plain, &plain_spec, core.mutex) < 0 ||
         add_type(module, &core.recursive, &recursive_spec, core.mutex) < 0 ||
-        add_type(module, &core.record, &record_spec, NULL) < 0 || add_type(module, &core.view, &view_spec, NULL) < 0)
+        add_type(module, &core.record, &record_spec, NULL) < 0 ||
+        add_type(module, &core.view, &view_spec, NULL) < 0 || add_task_types(module) < 0 ||
+        add_waiting_type(module) < 0)
         return -1;
     core.native = (PyObject *)PyCode_NewEmpty("<native>", "<native>", 0);
     core.str_became_signal = PyUnicode_InternFromString("_became_signal");

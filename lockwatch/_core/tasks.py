@@ -318,9 +318,13 @@ def agent_of(task: Any) -> TaskAgent:
     except (AttributeError, TypeError):  # asyncio's C class has no __dict__; some subclasses' fails
         claimed = _claimed.setdefault(task, agent)
         try:
-            task._lockwatch_agent = claimed
+            claimed = task._lockwatch_agent = getattr(task, _ATTRIBUTE, claimed)
         except AttributeError:
             pass  # a task class of somebody's own, without attributes
+        else:
+            _claimed.pop(
+                task, None
+            )  # whoever claims it from now on sees the attribute; this would keep the task
     if claimed is agent:
         loops.add(task.get_loop())
     return claimed

@@ -5,6 +5,7 @@ circle of tasks is certain only if nobody is about to do that. What counts as a 
 
   * A timer of its loop that has the task, or a future or task that waits for it, in hand: ``asyncio.timeout``,
     ``wait_for``, ``wait(timeout=...)``, ``call_later(5, task.cancel)``.
+  * That it has been cancelled already, while it ran: its next await raises.
   * Another task that can still move, in whose variables (and what these lead to, a few steps far) it is, and whose
     code says ``cancel``, or something like it, at all (`lockwatch.locks.verbs`).
   * Another thread of which the same is true (`lockwatch.locks.sight`).
@@ -66,6 +67,8 @@ def may_end_otherwise(wait: TaskWait) -> bool:
     if not hasattr(loop, "_scheduled"):
         return True  # uvloop's timers cannot be seen
     concerned = waiting_for(task)
+    if any(getattr(one, "_must_cancel", False) for one in concerned.values()):
+        return True  # it was cancelled while it ran: the await that comes next raises
     if _timer_has_one_of(concerned):
         return True
     stuck = reduction.stuck_if_closed()

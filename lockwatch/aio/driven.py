@@ -11,11 +11,13 @@ Cost: without waiting one generator more; with it a `TaskWait`, and one look alo
 
 from __future__ import annotations
 
+from time import monotonic_ns
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import blocking, settings, tasks
+from lockwatch._core import blocking, settings
 from lockwatch._core.holds import AGENT
+from lockwatch._core.taskpath import current_agent
 from lockwatch._core.waits import GRANTED, VERDICT
 from lockwatch.aio import order, stock
 from lockwatch.aio.record import ACQUIRES, Record, new_hold, new_wait, refused_by_loop
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from lockwatch._core.agents import Agent
+    from lockwatch._core.holds import Hold
     from lockwatch.aio.record import LockWait
 
 
@@ -45,7 +48,7 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
     Raises:
         DeadlockError: Waiting would never end, and this task is the victim.
     """
-    me = tasks.current()
+    me = current_agent()
     hold = new_hold(record, me, caller, code, lasti, how)
     steps = stock.lock_acquire(lock)
     try:
@@ -59,19 +62,24 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
         refused_by_loop(lock, record, code, lasti)
         raise
     wait = new_wait(record, me, future, hold)
-    record._queue.append(wait)  # type: ignore[arg-type]
-    record.watch_owner()
+    record._queue.append(wait)
     try:
         taken = await drive(steps, future, wait)
     finally:
-        record._queue.remove(wait)  # type: ignore[arg-type]
-    record.took_after(wait)
+        record._queue.remove(wait)
+    record.took_after(wait, monotonic_ns())
     if settings.order and len(hold[AGENT].holds) > 1:
         order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
     return taken
 
 
-ACQUIRES.add(acquire.__code__)
+async def enter(lock: Any, record: Record, hold: Hold) -> None:
+    """Take a lock for ``async with``; ``hold`` says who called, where and when."""
+    agent, _, code, lasti, _, how = hold
+    await acquire(lock, record, agent, code, lasti, how)
+
+
+ACQUIRES.update((acquire.__code__, enter.__code__))
 
 
 @coroutine
@@ -83,7 +91,7 @@ def drive(steps: Coroutine[Any, Any, Any], future: Any, wait: LockWait) -> Gener
     """
     try:
         try:
-            wait.begin()
+            wait.begin(future.get_loop())
             blocking.raise_if_victim(wait)
         except BaseException as error:
             future = steps.throw(error)
@@ -112,6 +120,6 @@ def release(lock: Any, record: Record) -> None:
         RuntimeError: It is not locked.
     """
     if lock._locked:
-        record.released_by(tasks.current())
+        record.released_by(current_agent())
         record.gave_back()
     stock.lock_release(lock)

@@ -8,7 +8,7 @@ Modes
               head without ever freeing it; newcomers don't try, they queue at the tail. Left by a waiter that
               gets the lock and is the last one, or has waited no longer than the threshold.
 
-State table (``_locked`` and ``_waiters`` are asyncio's; the queue holds the waits, ``_waiters`` their futures):
+State table (``_locked`` is asyncio's; the queue holds the waits, and stands for asyncio's ``_waiters``):
 
   locked  queue    starving  meaning
   ------  -------  --------  ------------------------------------------------------------------------
@@ -16,12 +16,13 @@ State table (``_locked`` and ``_waiters`` are asyncio's; the queue holds the wai
   yes     empty    no        held, nobody waits
   yes     waiters  no        held, normal mode; the head may have been woken already
   no      waiters  no        freed, somebody in the queue is awake: whoever runs first takes it
-  yes     waiters  yes       held, starvation mode; or handed over: the hold is a waiter's in the queue
+  yes     waiters  yes       held, starvation mode
   no      waiters  yes       freed, as all who wait are being cancelled
 
 Invariants
   T1  A waiter stays in the queue, at its place, until it has the lock or leaves: so one that was woken and loses
-      waits on at the head, its clock running on, with a new future.
+      waits on at the head, its clock running on, with a new future. One to which the lock is handed over has it from
+      that moment on, also before it runs.
   T2  While the lock is free and somebody waits, one waiter that is not being cancelled is awake.
   T3  A waiter that leaves without the lock passes on the wake-up, or the lock, that it was given (cancellation
       arrives at the await, also after the wake-up).
@@ -32,22 +33,22 @@ Source, and what differs from Go: see `lockwatch._core.mutex`.
 
 from __future__ import annotations
 
-from collections import deque
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import blocking, settings, tasks
-from lockwatch._core.holds import AGENT
-from lockwatch._core.waits import GRANTED, INTERRUPTED, VERDICT
+from lockwatch._core import blocking, settings
+from lockwatch._core.holds import AGENT, CODE, HOW, LASTI
+from lockwatch._core.taskpath import current_agent, know_waits
+from lockwatch._core.waits import GRANTED, INTERRUPTED, VERDICT, _serials, publish
 from lockwatch.aio import order
-from lockwatch.aio.record import ACQUIRES, Record, new_hold, new_wait, refused_by_loop, watch_end
+from lockwatch.aio.record import ACQUIRES, LockWait, new_hold, refused_by_loop, watch_end
 
 if TYPE_CHECKING:
     from types import CodeType
 
     from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
-    from lockwatch.aio.record import LockWait
+    from lockwatch.aio.record import Record
 
 
 def may_take(lock: Any, record: Record) -> bool:
@@ -57,124 +58,178 @@ def may_take(lock: Any, record: Record) -> bool:
 
 async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, lasti: int, how: bool) -> bool:
     """Take a lock, waiting for it if need be. Arguments, result and errors as of `lockwatch.aio.driven.acquire`."""
-    me = tasks.current()
-    hold = new_hold(record, me, caller, code, lasti, how)
+    hold = new_hold(record, current_agent(), caller, code, lasti, how)
     if may_take(lock, record):
         lock._locked = True
         record.took(hold)
-        if settings.order and len(hold[AGENT].holds) > 1:
-            order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
-        return True
-    try:
-        future = lock._get_loop().create_future()
-    except RuntimeError:
-        refused_by_loop(lock, record, code, lasti)
-        raise
-    if lock._waiters is None:
-        lock._waiters = deque()
-    wait = new_wait(record, me, future, hold)
-    record._queue.append(wait)  # type: ignore[arg-type]
-    lock._waiters.append(future)
-    record.watch_owner()
-    try:
-        wait.begin()
-        blocking.raise_if_victim(wait)
-        while True:
-            await wait.future
-            if wait.slot:
-                blocking.raise_if_victim(wait)
-            if record.hold is wait.hold or not lock._locked:
-                break
-            if not record._starving and _starves(wait):
-                record._starving = True
-            _wait_on(lock, wait)
-    except BaseException:
-        _leave(lock, record, wait)
-        raise
-    _unqueue(lock, record, wait)
-    if record._starving and (not record._queue or not _starves(wait)):
-        record._starving = False
-    lock._locked = True
-    record.took_after(wait)
-    if settings.order and len(hold[AGENT].holds) > 1:
-        order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
+        _learn(lock, record, hold)
+    else:
+        await wait_for(lock, record, hold)
     return True
 
 
-ACQUIRES.add(acquire.__code__)
+async def wait_for(lock: Any, record: Record, hold: Hold) -> None:
+    """Wait for a lock that a newcomer may not take, and take it; ``hold`` says who called, where and when.
+
+    The C fast path has this, `release` and what they call a second time.
+    """
+    me = current_agent()
+    if me is not hold[AGENT]:
+        hold = new_hold(record, me, hold[AGENT], hold[CODE], hold[LASTI], hold[HOW])
+    if may_take(lock, record):  # it was locked when this was called, and is no more
+        lock._locked = True
+        record.took(hold)
+        _learn(lock, record, hold)
+        return
+    loop = me.loop_ref() if me.kind == "task" else None  # type: ignore[attr-defined]
+    if loop is None or lock._loop is not loop:
+        try:
+            loop = lock._get_loop()
+        except RuntimeError:
+            refused_by_loop(lock, record, hold[CODE], hold[LASTI])
+            raise
+    future = loop.create_future()
+    wait = LockWait(me, record, future, hold, hold[CODE:HOW])
+    record._queue.append(wait)
+    try:
+        wait.begin(loop)
+        if wait.slot:
+            blocking.raise_if_victim(wait)
+        await future
+    except BaseException:
+        leave(lock, record, wait)
+        raise
+    if record.hold is wait.hold:
+        _learn(lock, record, wait.hold)  # type: ignore[arg-type]
+    else:
+        await go_on(lock, record, wait)
+
+
+async def go_on(lock: Any, record: Record, wait: LockWait) -> None:
+    """Go on with a wait that was woken and has not been given the lock: take it, or wait again."""
+    try:
+        while record.hold is not wait.hold:
+            if wait.slot:
+                blocking.raise_if_victim(wait)
+                if wait not in record._queue:
+                    _come_back(record, wait)  # it was handed over, and then released by somebody else
+            if not lock._locked:
+                lock._locked = True
+                _own(record, wait, monotonic_ns())
+                break
+            if not record._starving and _starves(wait, monotonic_ns()):
+                record._starving = True
+            wait.future = lock._get_loop().create_future()  # T1
+            await wait.future
+    except BaseException:
+        leave(lock, record, wait)
+        raise
+    _learn(lock, record, wait.hold)  # type: ignore[arg-type]
+
+
+def _learn(lock: Any, record: Record, hold: Hold) -> None:
+    if settings.order and len(hold[AGENT].holds) > 1:
+        order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
+
+
+ACQUIRES.update((acquire.__code__, wait_for.__code__))
 
 
 def release(lock: Any, record: Record) -> None:
     """Let go of a lock that is locked: hand it over in starvation mode, else free it and wake the head."""
-    queue: Any = record._queue
-    if not queue:
-        record.gave_back()
-        lock._locked = False
-        return
-    head = queue[0]
-    woken = head.future.done() and not head.future.cancelled()
-    if woken and not record._starving and _starves(head):
-        record._starving = True
-    if record._starving:
-        for wait in queue:
-            if wait.future.cancelled() or wait.slot.setdefault(VERDICT, GRANTED) is not GRANTED:
-                continue  # it is being cancelled, or is a victim: it will leave
-            _hand_over(record, wait.hold)
-            _wake(wait)
-            return
-    record.gave_back()
+    queue = record._queue
+    hold = record.hold
+    if hold is not None:
+        record.hold = None
+        hold[AGENT].holds.pop(record._key, None)
+    if queue:
+        now = monotonic_ns()
+        if not record._starving:
+            head = queue[0]
+            if head.future.done() and not head.future.cancelled() and _starves(head, now):
+                record._starving = True
+        if record._starving:
+            for wait in queue:
+                future = wait.future
+                if not future.cancelled() and wait.slot.setdefault(VERDICT, GRANTED) is GRANTED:
+                    _own(record, wait, now)
+                    record._handoffs += 1
+                    if not future.done():
+                        _wake(future)
+                    return
+                # else it is being cancelled, or is a victim: it will leave
     lock._locked = False
     _wake_head(record)
 
 
-def _hand_over(record: Record, hold: Hold) -> None:
-    record.gave_back()
-    record.hold = hold
-    hold[AGENT].holds[record._key] = hold
-    record._handoffs += 1
-    watch_end(hold[AGENT])
+def _own(record: Record, wait: LockWait, now: int) -> None:
+    """Make who has waited the owner of a lock, which is locked: everything is done for it that there is to do."""
+    queue = record._queue
+    if queue[0] is wait:
+        del queue[0]
+    else:
+        queue.remove(wait)
+    wait.end()
+    if record._starving and (not queue or now - wait.since_ns <= settings.starvation_threshold_ns):
+        record._starving = False
+    agent, ref, code, lasti, _, how = wait.hold  # type: ignore[misc]
+    record.hold = wait.hold = agent.holds[record._key] = (agent, ref, code, lasti, now, how)
+    record._acquisitions += 1
+    record._contended += 1
+    if queue and not (agent.kind == "task" and agent.end_watched):
+        watch_end(agent)
 
 
-def _starves(wait: LockWait) -> bool:
-    return monotonic_ns() - wait.since_ns > settings.starvation_threshold_ns
+def _starves(wait: LockWait, now: int) -> bool:
+    return now - wait.since_ns > settings.starvation_threshold_ns
 
 
-def _wake(wait: LockWait) -> None:
-    if not wait.future.done():
-        try:
-            wait.future.set_result(True)
-        except RuntimeError:
-            pass  # the loop has been closed, and its tasks are being thrown away
+def _wake(future: Any) -> None:
+    try:
+        future.set_result(True)
+    except RuntimeError:
+        pass  # the loop has been closed, and its tasks are being thrown away
 
 
 def _wake_head(record: Record) -> None:
     """Wake the first who is not being cancelled; one that is awake already is enough (T2)."""
     for wait in record._queue:
-        if not wait.future.cancelled():  # type: ignore[attr-defined]
-            _wake(wait)  # type: ignore[arg-type]
+        if not wait.future.cancelled():
+            if not wait.future.done():
+                _wake(wait.future)
             return
 
 
-def _wait_on(lock: Any, wait: LockWait) -> None:
-    """Give a waiter that was woken and lost a new future, at its place (T1)."""
-    future = lock._get_loop().create_future()
-    lock._waiters[lock._waiters.index(wait.future)] = future
-    wait.future = future
+def _come_back(record: Record, wait: LockWait) -> None:
+    """Queue a waiter again, as the first (T1)."""
+    wait.begin_again()
+    record._queue.insert(0, wait)
+    if wait.agent.kind == "task":
+        publish(wait)
 
 
-def _unqueue(lock: Any, record: Record, wait: LockWait) -> None:
-    record._queue.remove(wait)  # type: ignore[arg-type]
-    lock._waiters.remove(wait.future)
-    wait.end()
-
-
-def _leave(lock: Any, record: Record, wait: LockWait) -> None:
+def leave(lock: Any, record: Record, wait: LockWait) -> None:
     """Leave without the lock (T3)."""
-    wait.slot.setdefault(VERDICT, INTERRUPTED)
-    _unqueue(lock, record, wait)
-    if not record._queue:
-        record._starving = False
     if record.hold is wait.hold:
         release(lock, record)
-    elif not lock._locked:
+        return
+    wait.slot.setdefault(VERDICT, INTERRUPTED)
+    if wait in record._queue:
+        record._queue.remove(wait)
+    wait.end()
+    if not record._queue:
+        record._starving = False
+    if not lock._locked:
         _wake_head(record)
+
+
+know_waits(
+    LockWait(None, None, None, None, (None, -1, 0)),  # type: ignore[arg-type]
+    _serials,
+    GRANTED,
+    wait_for,
+    go_on,
+    leave,
+    watch_end,
+    blocking.raise_if_victim,
+)

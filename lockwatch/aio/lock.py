@@ -14,8 +14,9 @@ import sys
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Literal
 
-from lockwatch._core import hooks, settings, tasks
+from lockwatch._core import hooks, settings
 from lockwatch._core.holds import AGENT
+from lockwatch._core.taskpath import READY, TaskLock, current_agent, specialised
 from lockwatch.aio import driven, go, order, stock
 from lockwatch.aio.marks import mark_coroutine_function
 from lockwatch.aio.record import Record
@@ -23,30 +24,17 @@ from lockwatch.locks.base import LockStatistics, Uncopied
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
-    from types import FrameType, TracebackType
+    from types import CodeType, FrameType
+
+    from lockwatch._core.holds import Hold
 
 Fairness = Literal["go", "fifo"]
 
 _getframe = sys._getframe
-_running_loop: Any = asyncio.get_running_loop
-_current_task: Any = asyncio.current_task
-_current_tasks: Any = getattr(asyncio.tasks, "_current_tasks", None)
-_OLD = sys.version_info < (3, 12)
-"""Whether ``current_task`` is a Python function, and the table behind it is faster."""
 
 
-class _Ready:
-    """An awaitable that is done."""
-
-    __slots__ = ()
-
-    __await__ = iter(()).__iter__  # an iterator that has ended, and says so to everybody
-
-
-READY: Any = _Ready()
-
-
-class Lock(Uncopied, asyncio.Lock):
+@specialised
+class Lock(Uncopied, TaskLock, asyncio.Lock):  # type: ignore[misc]
     """A mutual exclusion lock for tasks that tells deadlocks, with all of ``asyncio.Lock``'s contract.
 
     Args:
@@ -62,6 +50,7 @@ class Lock(Uncopied, asyncio.Lock):
     __module__ = "lockwatch.aio"
 
     _record_type: type[Record] = Record
+    _lockwatch: Record
 
     def __init__(self, *, fairness: Fairness = "go", name: str | None = None) -> None:
         super().__init__()
@@ -69,8 +58,10 @@ class Lock(Uncopied, asyncio.Lock):
             raise ValueError(f"fairness must be 'go' or 'fifo', not {fairness!r}")
         self._strict = fairness == "fifo"
         self._way: Any = driven if self._strict else go
-        self._lockwatch = self._record_type(self)
-        self._lockwatch._made(1, name)
+        record = self._lockwatch = self._record_type(self)
+        record._made(1, name)
+        if not self._strict:
+            self._waiters = record._queue
 
     @property
     def name(self) -> str | None:
@@ -96,11 +87,16 @@ class Lock(Uncopied, asyncio.Lock):
             RuntimeError: The lock has been waited for in another event loop.
         """
         frame, within = stock.caller(_getframe(1))
-        acquiring: Coroutine[Any, Any, Literal[True]] = self._acquire(frame, within)
+        acquiring: Coroutine[Any, Any, Literal[True]] = self._acquire(frame.f_code, frame.f_lasti, within)
         return acquiring
 
-    def _acquire(self, frame: FrameType, how: bool) -> Any:
-        return self._way.acquire(self, self._lockwatch, tasks.current(), frame.f_code, frame.f_lasti, how)
+    def _take_again(self, how: bool) -> Any:
+        """As `acquire`, for a lock that was let go for a while: ``how`` it was taken before."""
+        frame, _ = stock.caller(_getframe(1))
+        return self._acquire(frame.f_code, frame.f_lasti, how)
+
+    def _acquire(self, code: CodeType, lasti: int, how: bool) -> Any:
+        return self._way.acquire(self, self._lockwatch, current_agent(), code, lasti, how)
 
     def try_acquire(self) -> bool:
         """Take the lock if that needs no waiting; never overtakes waiters in starvation mode, nor with "fifo".
@@ -121,7 +117,7 @@ class Lock(Uncopied, asyncio.Lock):
     def _take(self, frame: FrameType, how: bool) -> None:
         record = self._lockwatch
         self._locked = True
-        record.took((tasks.current(), record._ref, frame.f_code, frame.f_lasti, monotonic_ns(), how))
+        record.took((current_agent(), record._ref, frame.f_code, frame.f_lasti, monotonic_ns(), how))
 
     def assert_owned(self) -> None:
         """Raise unless the running task holds the lock; for code that must be called with it.
@@ -129,7 +125,7 @@ class Lock(Uncopied, asyncio.Lock):
         Raises:
             MisuseError: It does not.
         """
-        self._lockwatch._assert_owner(tasks.current(), owned=True)
+        self._lockwatch._assert_owner(current_agent(), owned=True)
 
     def assert_not_owned(self) -> None:
         """Raise if the running task holds the lock; for code that must be called without it.
@@ -137,7 +133,7 @@ class Lock(Uncopied, asyncio.Lock):
         Raises:
             MisuseError: It does; the message says where it took it.
         """
-        self._lockwatch._assert_owner(tasks.current(), owned=False)
+        self._lockwatch._assert_owner(current_agent(), owned=False)
 
     def _learn_order(self) -> None:
         """Have the order of the locks that the owner holds now learned; released again if that raises."""
@@ -155,49 +151,25 @@ class Lock(Uncopied, asyncio.Lock):
         if not self._locked:
             self._refuse_release()
         record = self._lockwatch
-        record.released_by(tasks.current())
+        record.released_by(current_agent())
         self._way.release(self, record)
 
-    def __aenter__(self) -> Awaitable[None]:  # type: ignore[override]
-        if self._locked or (self._strict and self._waiters):
-            return _entered(self._acquire(_getframe(1), True))
-        try:
-            me = (_current_tasks[_running_loop()] if _OLD else _current_task())._lockwatch_agent
-        except (AttributeError, KeyError, RuntimeError):
-            me = tasks.current()
-        frame = _getframe(1)
+    def _enter_slowly(self, hold: Hold, /) -> Awaitable[None]:
         record = self._lockwatch
-        self._locked = True
-        record.hold = me.holds[record._key] = (
-            me,
-            record._ref,
-            frame.f_code,
-            frame.f_lasti,
-            monotonic_ns(),
-            True,
-        )
-        record._acquisitions += 1
-        if len(me.holds) > 1 and settings.order:
+        if self._strict:
+            return driven.enter(self, record, hold)
+        if self._locked or record._starving:
+            return go.wait_for(self, record, hold)
+        self._locked = True  # it was freed, and who is awake has not taken it yet
+        record.took(hold)
+        if settings.order:
             self._learn_order()
         return READY  # type: ignore[no-any-return]
 
-    def __aexit__(  # type: ignore[override]
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> Awaitable[None]:
-        record = self._lockwatch
-        hold = record.hold
-        if record._queue or hold is None:
-            if not self._locked:
-                self._refuse_release()
-            self._way.release(self, record)
-            return READY  # type: ignore[no-any-return]
-        record.hold = None
-        del hold[0].holds[record._key]
-        self._locked = False
-        return READY  # type: ignore[no-any-return]
+    def _exit_slowly(self) -> None:
+        if not self._locked:
+            self._refuse_release()
+        self._way.release(self, self._lockwatch)
 
     def _refuse_release(self) -> None:
         raise hooks.misuse(f"release unlocked lock: {self._lockwatch._title()} is not held by anybody")
@@ -205,7 +177,3 @@ class Lock(Uncopied, asyncio.Lock):
     def _check(self) -> None:
         """Assert the invariants that hold between two steps of the loop; for tests."""
         self._lockwatch._check()
-
-
-async def _entered(acquiring: Any) -> None:
-    await acquiring

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lockwatch._core.holds import HOW
 from lockwatch.aio import awaits, semaphores, stock
 from lockwatch.aio.lock import Lock
 from lockwatch.aio.origin import note
@@ -52,6 +54,7 @@ class Condition(Uncopied, asyncio.Condition):
         waiters: Any = self._waiters
         lock = self._lock  # type: ignore[attr-defined]
         levels = lock._release_save() if isinstance(lock, RLock) else None
+        take = _taking_again(lock, self.acquire)
         self.release()
         try:
             try:
@@ -62,19 +65,19 @@ class Condition(Uncopied, asyncio.Condition):
                 finally:
                     waiters.remove(future)
             finally:
-                await self._take_again()
+                await self._take_again(take)
                 if levels is not None:
                     lock._restore(levels)
         except BaseException:
             self._notify_one_for(future)
             raise
 
-    async def _take_again(self) -> None:
+    async def _take_again(self, take: Any) -> None:
         """Acquire the lock, also while being cancelled; the last cancellation goes on then."""
         cancelled: CancelledError | None = None
         while True:
             try:
-                await self.acquire()
+                await take()
                 break
             except CancelledError as error:
                 cancelled = error
@@ -91,6 +94,14 @@ class Condition(Uncopied, asyncio.Condition):
             if not future.done():
                 future.set_result(False)
                 return
+
+
+def _taking_again(lock: Any, acquire: Any) -> Any:
+    """Return how to take a condition's lock again as it was taken: by ``async with``, its owner is who releases it."""
+    if getattr(acquire, "__func__", None) is not Lock.acquire:
+        return acquire  # a re-entrant one, whose owner is known anyhow; or somebody's own
+    hold = lock._lockwatch.hold
+    return partial(lock._take_again, hold is not None and hold[HOW])
 
 
 awaits._BUILDERS[Condition.wait.__code__] = awaits._of_self("asyncio.Condition")

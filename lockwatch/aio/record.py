@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 from lockwatch import misuse
 from lockwatch._core import detector, hooks, leftovers, tasks
 from lockwatch._core.holds import AGENT, CODE, HOW, LASTI, SINCE
-from lockwatch._core.mutex import OWNED
-from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, publish, withdraw
+from lockwatch._core.taskpath import TaskRecord
+from lockwatch._core.waits import ALL, NOBODY, OPEN, VERDICT, Blockers, Victim, _serials, withdraw
 from lockwatch.aio.sight import somebody_sees
 from lockwatch.locks.lock import PlainPolicy, by_with
 from lockwatch.naming import site
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from lockwatch._core.holds import Hold
     from lockwatch._core.waits import Resource, Wait
 
+    Site = tuple[CodeType, int, int]
+
 ATTRIBUTE = "_lockwatch"
 """Where a lock, semaphore, event or queue of asyncio keeps what lockwatch knows of it."""
 
@@ -51,32 +53,64 @@ class LockWait(tasks.TaskWait):
     """A task's wait for a lock or semaphore.
 
     Attributes:
-        hold: What it stores as its hold when it gets the lock; None for a semaphore.
+        hold: What it stores as its hold when it gets the lock, or, once it was handed over, has stored; None for a
+            semaphore.
         timer: Fires when the wait is to be looked at again, as long as there is hope that somebody ends it.
     """
 
     __slots__ = ("hold", "timer")
 
-    def __init__(
-        self,
-        agent: Agent,
-        resource: Resource,
-        future: Any,
-        code: CodeType,
-        lasti: int,
-        hold: Hold | None = None,
-    ) -> None:
-        super().__init__(agent, resource, future, code, lasti)
+    def __init__(self, agent: Agent, resource: Resource, future: Any, hold: Hold | None, place: Site) -> None:
+        # The fields of Wait and TaskWait one by one: two more calls would cost more than all the stores.
+        self.agent = agent
+        self.resource = resource
+        self.mode = "exclusive"
+        self.code, self.lasti, self.since_ns = place
+        self.deadline_ns = None
+        self.serial = next(_serials)
+        self.slot = {}
+        self.hope = self.raises = True
+        self.doubted = self.recheck_ns = None
+        self.open_seen = False
+        self.future = future
         self.hold = hold
         self.timer: Any = None
 
-    def begin(self) -> None:
-        """Put the wait into the graph and look for deadlocks; the verdict says what was found."""
-        if self.agent.kind == "task":  # else somebody runs the coroutine by hand, and does as they like
-            publish(self)
-            self._look_at_loops()
-            if self.hold is None or not self._owner_may_run():
-                self.look()
+    def cancelled(self) -> bool:
+        """Whether the task is being cancelled: what asks asyncio's ``_waiters`` asks the wait in their place."""
+        return bool(self.future.cancelled())
+
+    def begin(self, loop: Any) -> None:
+        """Put the wait into the graph and look for deadlocks; the verdict says what was found.
+
+        Nothing is looked for if the lock is free, or its owner a task of the same ``loop`` that is about to run: that
+        is what a search would find first, for a fraction of its cost.
+        """
+        agent = self.agent
+        if agent.kind != "task":
+            return  # somebody runs the coroutine by hand, and does as they like
+        agent.waits.append(self)
+        if self.hold is not None:
+            hold = self.resource.hold  # type: ignore[attr-defined]
+            if hold is None:
+                if not self.resource.locked():  # type: ignore[attr-defined]
+                    return
+            else:
+                owner = hold[AGENT]
+                if owner.kind == "task":
+                    task = owner.task_ref()
+                    if not owner.end_watched:
+                        watch_end(owner)
+                    if not owner.waits and task is not None and owner.loop_ref() is loop:
+                        future = task._fut_waiter
+                        if not task.done() and (future is None or future.done()):
+                            return
+        self.look_first()
+
+    def look_first(self) -> None:
+        """Look for the first time: also at whether the owner's loop is another one."""
+        self._look_at_loops()
+        self.look()
 
     def _look_at_loops(self) -> None:
         """Report a lock whose owner is a task of another loop: its release would wake this task from a wrong thread."""
@@ -87,18 +121,6 @@ class LockWait(tasks.TaskWait):
         loop = owner.loop_ref()
         if loop is not self.agent.loop_ref() and not owner.ended:  # type: ignore[attr-defined]
             misuse.two_loops(self.resource, self.agent, site(self.code, self.lasti), owner)
-
-    def _owner_may_run(self) -> bool:
-        """Whether the lock's owner is about to run: what a search would find first, for a fraction of its cost."""
-        hold = self.resource.hold  # type: ignore[attr-defined]
-        owner = None if hold is None else hold[AGENT]
-        if owner is None or owner.kind != "task" or owner.waits:
-            return False
-        task = owner.task_ref()
-        if task is None or task.done() or owner.loop_ref() is not self.agent.loop_ref():  # type: ignore[attr-defined]
-            return False
-        future = task._fut_waiter
-        return future is None or bool(future.done())
 
     def look(self) -> None:
         """Look for deadlocks, and again when a grace runs out."""
@@ -139,24 +161,22 @@ class LockWait(tasks.TaskWait):
             self.look()
 
 
-class Record(PlainPolicy):
+class Record(PlainPolicy, TaskRecord):  # pyright: ignore[reportIncompatibleVariableOverride]
     """What is known of one plain lock of tasks.
 
     Attributes:
         subject: A weak reference to the lock.
-        hold: Its owner's, or None.
     """
 
-    __slots__ = ("hold", "subject")
+    __slots__ = ("subject",)
 
     kind = "asyncio.Lock"
 
     def __init__(self, lock: Any) -> None:
-        self.hold: Hold | None = None
-        super().__init__()
+        TaskRecord.__init__(self)
         self.subject = weakref.ref(lock)
 
-    def __del__(  # type: ignore[override]
+    def __del__(
         self,
         held: Callable[[Any, Hold], None] = leftovers.dropped_held,
         finalizing: Callable[[], bool] = sys.is_finalizing,
@@ -166,15 +186,6 @@ class Record(PlainPolicy):
             hold[AGENT].holds.pop(self._key, None)
             if not finalizing():
                 held(self, hold)
-
-    @property
-    def _state(self) -> dict[int, Hold]:
-        """The state as a lock of threads keeps it."""
-        return {} if self.hold is None else {OWNED: self.hold}
-
-    @_state.setter
-    def _state(self, value: dict[int, Hold]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        del value
 
     def blockers(self, wait: Wait, /) -> Blockers:
         """Say who could end ``wait``: as for the lock of threads; anybody, if nobody saw who took it."""
@@ -210,10 +221,11 @@ class Record(PlainPolicy):
         if self._queue:
             watch_end(agent)
 
-    def took_after(self, wait: LockWait) -> None:
+    def took_after(self, wait: LockWait, now: int) -> None:
         """Note the owner, who has waited, as one from now on."""
         agent, ref, code, lasti, _, how = wait.hold  # type: ignore[misc]
-        self.took((agent, ref, code, lasti, monotonic_ns(), how))
+        wait.hold = (agent, ref, code, lasti, now, how)
+        self.took(wait.hold)
         self._contended += 1
 
     def gave_back(self) -> Hold | None:
@@ -229,12 +241,6 @@ class Record(PlainPolicy):
         if hold is not None and hold[AGENT] is not agent and not self._signal:
             self._became_signal()
 
-    def watch_owner(self) -> None:
-        """See that the waiters are looked at again if the owner ends."""
-        hold = self.hold
-        if hold is not None:
-            watch_end(hold[AGENT])
-
     def __copy__(self) -> None:  # type: ignore[override]
         """A copy of the program's lock starts without a record."""
 
@@ -248,10 +254,11 @@ class Record(PlainPolicy):
         """Assert the invariants that hold between two steps of the loop; for tests."""
         lock: Any = self.subject()
         hold, queue = self.hold, list(self._queue)
-        futures = [wait.future for wait in queue]  # type: ignore[attr-defined]
+        futures = [wait.future for wait in queue]
         try:
             assert len(queue) == len(set(map(id, queue))), "a waiter is in the queue twice"
-            assert list(lock._waiters or ()) == futures, "asyncio's queue and ours differ"
+            mine = self._queue if lock._waiters is self._queue else futures
+            assert list(lock._waiters or ()) == mine, "asyncio's queue and ours differ"
             assert hold is None or lock._locked, "a free lock has an owner"
             assert hold is None or hold[AGENT].holds.get(self._key) is hold, (
                 "the owner does not list the lock"
@@ -305,9 +312,7 @@ def new_hold(record: Record, agent: Agent, caller: Agent, code: CodeType, lasti:
 
 def new_wait(record: Record, agent: Agent, future: Any, hold: Hold) -> LockWait:
     """Make the wait of the running ``agent``."""
-    wait = LockWait(agent, record, future, hold[CODE], hold[LASTI], hold)
-    wait.since_ns = hold[SINCE]
-    return wait
+    return LockWait(agent, record, future, hold, (hold[CODE], hold[LASTI], hold[SINCE]))
 
 
 def refused_by_loop(lock: Any, record: Record, code: CodeType, lasti: int) -> None:

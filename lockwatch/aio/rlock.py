@@ -9,10 +9,11 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from lockwatch import misuse
-from lockwatch._core import hooks, settings, tasks
+from lockwatch._core import hooks, settings
 from lockwatch._core.holds import AGENT
+from lockwatch._core.taskpath import READY, current_agent
 from lockwatch.aio import stock
-from lockwatch.aio.lock import READY, Lock
+from lockwatch.aio.lock import Lock
 from lockwatch.aio.marks import mark_coroutine_function
 from lockwatch.aio.record import ACQUIRES, OwnedRecord, new_hold
 
@@ -29,7 +30,7 @@ class RLock(Lock):
     __module__ = "lockwatch.aio"
 
     _record_type = OwnedRecord
-    _lockwatch: OwnedRecord
+    _lockwatch: OwnedRecord  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @mark_coroutine_function
     def acquire(self) -> Coroutine[Any, Any, Literal[True]]:
@@ -44,7 +45,7 @@ class RLock(Lock):
             DeadlockError, CancelledError, RuntimeError: As from `Lock.acquire`.
         """
         frame, within = stock.caller(sys._getframe(1))
-        return _acquire(self, tasks.current(), frame.f_code, frame.f_lasti, within)
+        return _acquire(self, current_agent(), frame.f_code, frame.f_lasti, within)
 
     def try_acquire(self) -> bool:
         """Take the lock, or one more level of it, if that needs no waiting. Returns whether it was taken."""
@@ -65,7 +66,7 @@ class RLock(Lock):
         """
         record = self._lockwatch
         hold = record.hold
-        if hold is None or hold[AGENT] is not tasks.current():
+        if hold is None or hold[AGENT] is not current_agent():
             self._refuse_release()
         if record.count:
             record.count -= 1
@@ -81,7 +82,7 @@ class RLock(Lock):
             if settings.order:
                 self._learn_order()
         else:
-            return _entered(self, tasks.current(), frame.f_code, frame.f_lasti)
+            return _entered(self, current_agent(), frame.f_code, frame.f_lasti)
         return READY  # type: ignore[no-any-return]
 
     def __aexit__(  # type: ignore[override]
@@ -95,7 +96,7 @@ class RLock(Lock):
 
     def _is_owned(self) -> bool:
         hold = self._lockwatch.hold
-        return hold is not None and hold[AGENT] is tasks.current()
+        return hold is not None and hold[AGENT] is current_agent()
 
     def _release_save(self) -> int:
         """Forget all levels but one, for Condition, which lets go of that one; return how many there were beyond it."""
@@ -113,14 +114,14 @@ class RLock(Lock):
         what = f"cannot release un-acquired lock: {record._title()}"
         if hold is None:
             raise hooks.misuse(f"{what} is not held by anybody")
-        misuse.wrong_release(record, hold, tasks.current())
+        misuse.wrong_release(record, hold, current_agent())
         raise hooks.misuse(f"{what} is not held by this task; {record._holder(hold)}")
 
 
 async def _acquire(lock: RLock, caller: Agent, code: CodeType, lasti: int, how: bool) -> Any:
     record = lock._lockwatch
     hold = record.hold
-    me = new_hold(record, tasks.current(), caller, code, lasti, how)[AGENT]
+    me = new_hold(record, current_agent(), caller, code, lasti, how)[AGENT]
     if hold is not None and hold[AGENT] is me:
         record.count += 1
         return True

@@ -19,6 +19,7 @@ from __future__ import annotations
 import sys
 import weakref
 from functools import wraps
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import tasks
@@ -128,7 +129,9 @@ async def _acquire(semaphore: Any, code: CodeType, lasti: int, within: bool) -> 
     except StopIteration as done:
         taken = done.value
     else:
-        taken = await drive(steps, future, LockWait(tasks.current(), record, future, code, lasti))
+        taken = await drive(
+            steps, future, LockWait(tasks.current(), record, future, None, (code, lasti, monotonic_ns()))
+        )
     if within:
         record.took(tasks.current())
     return taken

@@ -115,10 +115,23 @@ class Uncopied:
         self._refuse_copy("pickle")
 
 
-class WatchedLock(Named, Uncopied, MutexBase):  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Base of `Lock` and `RLock`: everything that is neither fast path nor policy of one of them."""
+class Watched(Named, Uncopied):
+    """What all our locks have that is neither fast path nor policy of one of them; the fields come from elsewhere."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:  # the fields of the class that this is mixed into
+        _state: dict[int, Hold]
+        _queue: list[Any]
+        _starving: bool
+        _signal: bool
+        _key: int
+        _acquisitions: int
+        _contended: int
+        _handoffs: int
+
+        def locked(self) -> bool:  # noqa: D102
+            ...
 
     kind = "lock"
 
@@ -170,7 +183,7 @@ class WatchedLock(Named, Uncopied, MutexBase):  # pyright: ignore[reportIncompat
 
     def _at_fork_reinit(self) -> None:
         """Make the lock free, whoever held it; the standard library calls this in the child after a fork."""
-        reset(self)
+        reset(self)  # type: ignore[arg-type]
 
     def _holder(self, hold: Hold) -> str:
         """Say who owns the lock and where it was taken, for messages."""
@@ -214,3 +227,9 @@ class WatchedLock(Named, Uncopied, MutexBase):  # pyright: ignore[reportIncompat
         except AssertionError as error:
             error.add_note(f"{self!r} state={self._state} queue={queue} starving={self._starving}")
             raise
+
+
+class WatchedLock(Watched, MutexBase):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Base of `Lock` and `RLock`: with the fields of a lock of threads."""
+
+    __slots__ = ()

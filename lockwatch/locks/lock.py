@@ -18,7 +18,7 @@ from lockwatch._core.frames import current_frames, standing_still
 from lockwatch._core.holds import AGENT, CODE, HOW
 from lockwatch._core.mutex import OWNED, acquire_slow
 from lockwatch._core.waits import ALL, NOBODY, OPEN, Blockers
-from lockwatch.locks.base import WatchedLock
+from lockwatch.locks.base import Watched, WatchedLock
 from lockwatch.locks.sight import GIVES_BACK, in_sight, suspended_in_sight
 
 ontop.waits_in(acquire_slow, "waiter")
@@ -36,7 +36,7 @@ _signal_classes = leftovers.signal_classes
 """Lock classes that are signals, by the creation site: (id of the code object, instruction) -> the code object."""
 
 
-class PlainPolicy(WatchedLock):
+class PlainPolicy(Watched):
     """Who could release a lock that anybody may release: threads' `Lock`, and the plain lock of tasks."""
 
     __slots__ = ()
@@ -83,17 +83,17 @@ class PlainPolicy(WatchedLock):
 
     def _became_signal(self) -> None:
         """Note that another thread than the owner released it: it and its class are signals from now on."""
-        known, self._signal = self._is_signal(), True
+        known, self._signal = self._is_signal(), True  # type: ignore[misc] # a field
         if known:
             return
         if self._created is not None:
             _signal_classes[self._class_key()] = self._created[0]
         if settings.order:
-            orderbook.forget(self)
+            orderbook.forget(self)  # type: ignore[arg-type]
 
 
 @specialised
-class Lock(PlainMutex, PlainPolicy):
+class Lock(PlainMutex, PlainPolicy, WatchedLock):
     """A mutual exclusion lock that tells deadlocks, with all of ``threading.Lock``'s contract.
 
     Scheduled as Go's ``sync.Mutex``: a running thread may overtake waiting ones (barging), until one of them
@@ -115,7 +115,7 @@ class Lock(PlainMutex, PlainPolicy):
 
         So it is if the function that took the lock runs no more: a generator with the ``with`` in it is resumed
         by any thread, an ``ExitStack`` is handed on. After a bare ``acquire()`` it is also so if that function
-        does not ``release()`` anything: then somebody else is meant to.
+        does not ``release()`` anything: then somebody else is meant to, also if it is the owner who waits.
         """
         hold = self._state.get(OWNED)
         if hold is None or wait.doubted is hold:
@@ -126,10 +126,8 @@ class Lock(PlainMutex, PlainPolicy):
             sure = bool(code.co_flags & _ASYNCHRONOUS) or _runs(
                 code, owner
             )  # a loop resumes in its own thread
-        elif owner is wait.agent:
-            sure = True
         else:
-            sure = "release" in code.co_names and (owner.ended or _runs(code, owner))
+            sure = "release" in code.co_names and (owner is wait.agent or owner.ended or _runs(code, owner))
         if sure:
             return False
         wait.doubted = hold

@@ -34,6 +34,7 @@ from lockwatch._core import agents, lockorder, settings
 from lockwatch._core.fastpath import PlainMutex
 from lockwatch._core.holds import AGENT
 from lockwatch._core.mutex import OWNED
+from lockwatch.locks.base import WatchedLock
 from lockwatch.locks.lock import PlainPolicy
 from lockwatch.locks.machinery import is_machinery
 
@@ -46,7 +47,7 @@ ATTRIBUTE = "_lockwatch_turn"
 _ORIGINALS = (threading.BoundedSemaphore.release, threading.Semaphore.release)
 
 
-class Turn(PlainMutex, PlainPolicy):
+class Turn(PlainMutex, PlainPolicy, WatchedLock):
     """The one permit of a semaphore, as a lock.
 
     Attributes:

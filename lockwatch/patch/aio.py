@@ -94,5 +94,5 @@ def _forget_all() -> None:
     """Take our records off asyncio's objects; a lock that is held has no owner any more."""
     for thing in _instances(*_KINDS):
         record = thing.__dict__.pop("_lockwatch", None)
-        if hasattr(record, "_state"):
+        if hasattr(record, "hold"):
             record.gave_back()

@@ -396,6 +396,76 @@ def test_observed_only(run: Run, make: Make) -> None:
     assert [finding.cause for finding in lockwatch.recorded_findings()] == ["self"]
 
 
+@pytest.mark.parametrize("within", [True, False])
+def test_condition_takes_its_lock_again_as_before(run: Run, make: Make, within: bool) -> None:
+    """Who waited in ``async with condition`` is its owner for certain afterwards; after ``acquire()`` others may release."""
+    lockwatch.configure(reacquire_grace=3600.0)
+
+    async def main() -> None:
+        condition, lock = aio.Condition(make()), make()
+        waiting = []
+
+        async def take() -> None:
+            if within:
+                await condition.__aenter__()
+            else:
+                await condition.acquire()
+
+        async def first() -> None:
+            async with lock:
+                await take()
+                waiting.append("first")
+                await condition.wait()
+
+        async def second() -> None:
+            await take()
+            waiting.append("second")
+            await condition.wait()
+            async with lock:
+                pass
+
+        await start(second())
+        await start(first())
+        async with condition:
+            assert waiting == ["second", "first"]
+            condition.notify_all()
+        await settle(20)
+        assert [finding.cause for finding in lockwatch.recorded_findings()] == (["cycle"] if within else [])
+        if not within:
+            condition.release()
+        await settle(20)
+        assert not lock.locked()
+
+    run(main())
+    assert bool(lockwatch.recorded_findings()) is within
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_cancelled_while_it_ran(run: Run, make: Make, cancelled: bool) -> None:
+    """A task that was cancelled while it ran does not wait for its own lock: its next await raises; else it is stuck."""
+
+    async def main() -> list[type[BaseException]]:
+        lock = make()
+        ends: list[type[BaseException]] = []
+
+        async def enter() -> None:
+            try:
+                async with lock:
+                    if cancelled:
+                        asyncio.current_task().cancel()  # type: ignore[union-attr]
+                    async with lock:
+                        pass
+            except BaseException as error:
+                ends.append(type(error))
+
+        await start(enter())
+        assert not lock.locked()
+        return ends
+
+    assert run(main()) == [asyncio.CancelledError if cancelled else lockwatch.DeadlockError]
+    assert bool(lockwatch.recorded_findings()) is not cancelled
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 def test_eager_tasks(run: Run, make: Make) -> None:
     """A task that runs before it is scheduled is itself the owner and the waiter."""

@@ -232,6 +232,46 @@ def test_second_bare_acquire_with_nobody_else_awake(run_python: RunPython) -> No
     assert (done.returncode, done.stdout) == (0, "self MainThread\n"), done.stderr
 
 
+def test_with_after_a_bare_acquire_is_released_in_time(crew: Crew) -> None:
+    """Twin: the function that took the lock by ``acquire()`` releases nothing and waits by ``with``: another one does.
+
+    As CPython's test_asyncio.test_events has it: the other thread is to run first.
+    """
+    lock = lockwatch.Lock()
+
+    def body() -> str:
+        lock.acquire()
+        with lock:
+            return "went on"
+
+    job = crew.start(body)
+    crew.blocked(job, lock)
+    lock.release()
+    assert crew.deadlocks() == []
+    assert job.value == "went on"
+    assert lockwatch.recorded_findings() == ()
+
+
+def test_with_after_a_bare_acquire_that_is_to_be_released_here(crew: Crew) -> None:
+    """The function that took the lock by ``acquire()`` is to release it, and waits for it: the error comes at once."""
+    config.configure(reacquire_grace=3600.0)
+    lock = lockwatch.Lock()
+
+    def body() -> str:
+        lock.acquire()
+        try:
+            with lock:
+                return "went on"
+        except lockwatch.DeadlockError as error:
+            return str(error.finding.cause)
+        finally:
+            lock.release()
+
+    job = crew.start(body)
+    crew.until(job.done)
+    assert job.value == "self"
+
+
 # --- orphans -------------------------------------------------------------------------------------------------------
 
 
