@@ -66,7 +66,8 @@ static inline int lasti_of(FrameHead *frame, PyObject *code)
 }
 
 /* Whether a frame is one of Python's: each entry into the interpreter has one of its own, without code, or, in 3.12,
-   with a code object that stands for that. */
+   with a code object that stands for that; and from 3.13 on a call of a class has one below its __init__, which has
+   neither globals nor a file. */
 static int is_python(FrameHead *frame)
 {
     PyObject *code = FRAME_CODE(frame);
@@ -75,7 +76,7 @@ static int is_python(FrameHead *frame)
 #if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030D0000
     return PyUnicode_CompareWithASCIIString(((PyCodeObject *)code)->co_filename, "<shim>") != 0;
 #else
-    return 1;
+    return PyUnicode_CompareWithASCIIString(((PyCodeObject *)code)->co_filename, "__init__") != 0;
 #endif
 }
 
