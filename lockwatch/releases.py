@@ -121,14 +121,7 @@ def _releases(instructions: _Code, lasti: int) -> str:
     taken = _at(instructions, lasti)
     if _is_with(instructions, taken):
         return ALWAYS
-    method = next(
-        (
-            i
-            for i in range(taken - 1, max(-1, taken - _ARGUMENTS), -1)
-            if instructions[i].opname in _ATTRIBUTES and instructions[i].argval in _TAKES
-        ),
-        None,
-    )
+    method = _method(instructions, taken)
     chain = None if method is None else _chain(instructions, method)
     if chain is None:
         return UNKNOWN
@@ -153,6 +146,17 @@ def _releases(instructions: _Code, lasti: int) -> str:
     return (
         SOMETIMES if let_go & later or let_go - usual else NEVER
     )  # what is not usual is in an exception's handler
+
+
+def _method(instructions: _Code, call: int) -> int | None:
+    """Return where the method is loaded that a call calls; None unless it is one that takes locks."""
+    for i in range(call - 1, max(-1, call - _ARGUMENTS), -1):
+        one = instructions[i]
+        if one.opname.startswith(("DELETE_", "POP_TOP", "RETURN_", "STORE_")) and "LOAD" not in one.opname:
+            return None  # of another statement
+        if one.opname in _ATTRIBUTES and one.argval in _TAKES:
+            return i
+    return None
 
 
 def _is_call_without_arguments(one: dis.Instruction) -> bool:
@@ -304,5 +308,5 @@ def _catches(instructions: _Code, handler: int) -> bool:
     for one in instructions[handler : handler + 3]:
         if one.opname == "PUSH_EXC_INFO":
             continue
-        return one.opname not in {"POP_EXCEPT", "RERAISE", "CLEANUP_THROW"}
+        return one.opname not in {"CALL_INTRINSIC_1", "CLEANUP_THROW", "POP_EXCEPT", "RERAISE"}
     return True
