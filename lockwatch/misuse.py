@@ -26,7 +26,6 @@ from lockwatch._core.holds import AGENT, CODE, LASTI, Hold
 from lockwatch._core.leftovers import Dropped
 from lockwatch._core.waits import Wait
 from lockwatch.naming import lock_name, site
-from lockwatch.report import text
 
 _MAKERS = frozenset({"Lock", "RLock", "Condition", "allocate_lock"})
 _REENTRANT = frozenset({"RLock", "asyncio.RLock"})
@@ -45,7 +44,7 @@ def _loop_blocked(wait: Wait) -> None:
         age = (time.monotonic_ns() - wait.since_ns) / 1e9
         remarks.say(
             "misuse",
-            f"the event loop of {diagnosis.agent_label(wait.agent)} has been blocked{task} for {text.humanise(age)}: "
+            f"the event loop of {diagnosis.agent_label(wait.agent)} has been blocked{task} for {age:.1f} s: "
             f"it waits for {what}, held by {diagnosis.agent_label(owner)}",
             advice="use asyncio.Lock among tasks; take a thread's lock in a thread: await asyncio.to_thread(...)",
             parties=diagnosis.parties((wait.agent, owner), waiting=True),

@@ -21,7 +21,7 @@ ALWAYS = "always"
 SOMETIMES = "sometimes"
 """On some ways it does, on others it does not."""
 NEVER = "never"
-"""It does not mention a release of that lock."""
+"""It does not, as far as it names the lock."""
 UNKNOWN = "unknown"
 """The code cannot be read that way."""
 
@@ -37,6 +37,7 @@ _ENTERS = frozenset({"BEFORE_WITH", "BEFORE_ASYNC_WITH"})
 _FILLERS = frozenset({"CACHE", "COPY", "EXTENDED_ARG", "NOP", "NOT_TAKEN", "PRECALL", "PUSH_NULL", "TO_BOOL"})
 _JUMPS = frozenset(dis.hasjrel) | frozenset(dis.hasjabs)
 _RETURNS = frozenset({"RETURN_VALUE", "RETURN_CONST"})
+_UNCONDITIONAL = frozenset({"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"})
 _RAISES = frozenset({"RAISE_VARARGS", "RERAISE"})
 _ARGUMENTS = 30
 """Instructions between the lock's method and its call, at most."""
@@ -94,7 +95,7 @@ def is_entered_at_once(code: CodeType, lasti: int) -> bool:
 
 
 def guarded(code: CodeType, lasti: int) -> bool:
-    """Return whether the instruction stands in a ``try``: whoever wrote that may expect what it raises."""
+    """Return whether the instruction stands in a ``try`` or ``with``: whoever wrote that may expect what it raises."""
     try:
         handlers = {
             entry.target
@@ -120,14 +121,7 @@ def _releases(instructions: _Code, lasti: int) -> str:
     taken = _at(instructions, lasti)
     if _is_with(instructions, taken):
         return ALWAYS
-    method = next(
-        (
-            i
-            for i in range(taken - 1, max(-1, taken - _ARGUMENTS), -1)
-            if instructions[i].opname in _ATTRIBUTES and instructions[i].argval in _TAKES
-        ),
-        None,
-    )
+    method = _method(instructions, taken)
     chain = None if method is None else _chain(instructions, method)
     if chain is None:
         return UNKNOWN
@@ -136,10 +130,33 @@ def _releases(instructions: _Code, lasti: int) -> str:
         for i, one in enumerate(instructions)
         if one.opname in _ATTRIBUTES and one.argval in _LETS_GO and _chain(instructions, i) == chain
     }
-    if not let_go:
-        return NEVER
     called = {i for i in let_go if _is_call_without_arguments(instructions[i + 1])}
-    return ALWAYS if _all_ways_lead_to(instructions, taken, called, chain) else SOMETIMES
+    by_offset = {one.offset: i for i, one in enumerate(instructions)}
+    following = _after_success(instructions, taken, by_offset)
+    passed = _ways(instructions, following, by_offset, called)
+    missed = (
+        i
+        for i in passed
+        if i == taken or instructions[i].opname in _RETURNS or _rebinds(instructions[i], chain)
+    )
+    if called & passed and next(missed, None) is None:
+        return ALWAYS
+    later = _ways(instructions, following, by_offset, set())
+    usual = _ways(instructions, 0, by_offset, set())
+    return (
+        SOMETIMES if let_go & later or let_go - usual else NEVER
+    )  # what is not usual is in an exception's handler
+
+
+def _method(instructions: _Code, call: int) -> int | None:
+    """Return where the method is loaded that a call calls; None unless it is one that takes locks."""
+    for i in range(call - 1, max(-1, call - _ARGUMENTS), -1):
+        one = instructions[i]
+        if one.opname.startswith(("DELETE_", "POP_TOP", "RETURN_", "STORE_")) and "LOAD" not in one.opname:
+            return None  # of another statement
+        if one.opname in _ATTRIBUTES and one.argval in _TAKES:
+            return i
+    return None
 
 
 def _is_call_without_arguments(one: dis.Instruction) -> bool:
@@ -174,29 +191,29 @@ def _chain(instructions: _Code, method: int) -> tuple[str, ...] | None:
     return tuple(reversed(names))
 
 
-def _all_ways_lead_to(instructions: _Code, taken: int, called: set[int], chain: tuple[str, ...]) -> bool:
-    """Whether each way on from an acquire that succeeded, but by exceptions, comes to a call of one of the releases."""
-    by_offset = {one.offset: i for i, one in enumerate(instructions)}
-    todo, seen = [_after_success(instructions, taken, by_offset)], set[int]()
-    arrived = False
+def _ways(instructions: _Code, start: int, by_offset: dict[int, int], until: set[int]) -> set[int]:
+    """Return what is passed on all ways on from an instruction, but those that exceptions take.
+
+    Args:
+        instructions: The code.
+        start: Where to begin.
+        by_offset: Their indexes.
+        until: Where a way ends.
+    """
+    todo, seen = [start], set[int]()
     while todo:
         i = todo.pop()
-        if i in seen:
+        if i in seen or i >= len(instructions):
             continue
         seen.add(i)
         one = instructions[i]
-        if i in called:
-            arrived = True
-            continue
-        if one.opname in _RETURNS or i == taken or _rebinds(one, chain):
-            return False
-        if one.opname in _RAISES:
+        if i in until or one.opname in _RETURNS or one.opname in _RAISES:
             continue
         if one.opcode in _JUMPS:
             todo.append(_index(instructions, by_offset, int(one.argval)))
-        if one.opname not in {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}:
+        if one.opname not in _UNCONDITIONAL:
             todo.append(i + 1)
-    return arrived
+    return seen
 
 
 def _after_success(instructions: _Code, taken: int, by_offset: dict[int, int]) -> int:
@@ -287,11 +304,9 @@ def _loads_last(one: dis.Instruction, variable: str) -> bool:
 
 
 def _catches(instructions: _Code, handler: int) -> bool:
-    """Whether a handler is an ``except`` or a ``finally``, and not the end of a ``with`` or of another handler."""
+    """Whether a handler is that of a ``try`` or ``with``, and not the end of another handler."""
     for one in instructions[handler : handler + 3]:
-        if one.opname == "WITH_EXCEPT_START":
-            return False
         if one.opname == "PUSH_EXC_INFO":
             continue
-        return one.opname not in {"POP_EXCEPT", "RERAISE", "CLEANUP_THROW"}
+        return one.opname not in {"CALL_INTRINSIC_1", "CLEANUP_THROW", "POP_EXCEPT", "RERAISE"}
     return True

@@ -57,6 +57,7 @@ def test_defaults(folder: Path) -> None:
         "stall": None,
         "stall_exit": 0.0,
         "dump_signal": None,
+        "loop_block": 0.1,
         "held_across_await": False,
         "order": "warn",
         "order_file": None,
@@ -245,6 +246,7 @@ def test_the_cores_defaults_are_the_configurations() -> None:
     first = {name: getattr(settings, name) for name in dir(settings) if not name.startswith("_")}
     assert first == {
         "held_across_await": False,
+        "loop_block_ns": 100_000_000,
         "order": True,
         "order_edges": 100_000,
         "order_locks": 10_000,

@@ -47,6 +47,7 @@ PAGES = [
             "tutorial-asyncio",
             "howto-run",
             "howto-lock-order",
+            "howto-leaks",
             "howto-install",
             "howto-report",
             "reference",

@@ -54,7 +54,8 @@ class Batch:
             return
         if finding.kind == "deadlock":
             self.found.append(time.monotonic())
-        if not self.mutated or finding.kind != "deadlock":
+        left = finding.kind == "leak" and "(die)' ended while it held RLock" in finding.message
+        if not self.mutated or not (finding.kind == "deadlock" or left):
             say("T", self.number, json.dumps({"trouble": finding.kind, "message": finding.message}))
             os.write(2, f"program {self.number}: {finding.message}\n{finding.advice or ''}\n".encode())
 

@@ -62,7 +62,12 @@ def findings(run_python: RunPython, tmp_path: Path) -> Findings:
     """Runs a program, which begins with `BEGIN`, and returns its findings; fails if it hangs or ends with an error."""
 
     def run(program: str, *, settings: dict[str, object] | None = None, timeout: float = 30) -> list[Json]:
-        done = run_python(BEGIN + dedent(program), timeout=timeout, env={"SETTINGS": repr(settings or {})})
+        done = run_python(
+            BEGIN + dedent(program),
+            timeout=timeout,
+            env={"SETTINGS": repr(settings or {})},
+            interpreter_args=["-W", "ignore::DeprecationWarning"],  # fork beside threads, from 3.12 on
+        )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         assert not done.stderr, done.stderr
         report = tmp_path / "report.json"

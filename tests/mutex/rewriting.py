@@ -66,6 +66,8 @@ PRIVATE = frozenset(
         "since_ns",
         "deadline_ns",
         "recheck_ns",
+        "notice_ns",
+        "loop_block_ns",
         "leaving",
         "hold",
         "f_code",

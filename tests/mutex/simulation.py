@@ -153,7 +153,8 @@ class Simulation:
     order = False
     """Stands for the setting: the order of locks is not learned here."""
 
-    loop_block_ns = None  # no thread runs an event loop
+    loop_block_ns = None
+    """Stands for the setting: no thread runs an event loop here."""
 
     @property
     def starvation_threshold_ns(self) -> float:
