@@ -8,7 +8,7 @@ A child process has no such way. It adds to a report file of this process's own 
 at after each phase.
 
 Guarantees: `note` takes no lock and waits for nothing; the hook, which is the user's code, is called with nothing of
-ours held. Ending puts back what was before.
+ours held. Ending puts back what was before, unless the process ends anyway.
 
 Cost: a system call for each phase of a test, to see whether the scratch file has grown.
 """
@@ -110,7 +110,7 @@ class Session:
         scopes.end()
         diagnosis.runner_folders = ()
         delivery.remove_sink(self.note)
-        if not self._was_installed:
+        if not self._was_installed and not _is_the_program():
             patch.uninstall()
         delivery.report_to(None)
         core.reset(self._explicit)
@@ -201,6 +201,15 @@ class Session:
             return parse(ReportFile(os.path.join(self.folder, f"{worker}.json")).read())
         except (OSError, ValueError):
             return ()
+
+
+def _is_the_program() -> bool:
+    """Whether the process is pytest's: it ends now, and putting everything back would take longer than the ending."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return getattr(spec, "name", "") == "pytest.__main__" or os.path.basename(sys.argv[0]) in {
+        "pytest",
+        "py.test",
+    }
 
 
 def fails(finding: Finding, settings: Settings) -> bool:
