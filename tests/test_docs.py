@@ -49,6 +49,7 @@ PAGES = [
             "howto-lock-order",
             "howto-install",
             "howto-report",
+            "howto-pytest",
             "reference",
             "explanation-mutex",
             "explanation-detector",

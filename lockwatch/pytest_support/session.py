@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from lockwatch.pytest_support.scopes import Scope
     from lockwatch.pytest_support.settings import Settings
 
+_MOST_KNOWN = 1_000
+"""Deadlocks remembered, so that the orders that led to them are not told again."""
+
 
 class Session:
     """What is watched and what was found.
@@ -61,6 +64,7 @@ class Session:
         self.outside: deque[Finding] = deque()
         self.collected: list[tuple[Finding, bool]] = []
         self._home = os.getpid()
+        self._deadlocked: set[frozenset[object]] = set()
         self._scratch = ReportFile(os.path.join(self.folder, "main.json"), sys.argv)
         self._size = 0
         self._read = 0
@@ -176,8 +180,12 @@ class Session:
                 continue
             if isinstance(word, Finding):
                 finding = word
-            if finding.kind == "lock-order" and settings.order == "off":
-                continue
+            if finding.kind == "lock-order" and (
+                settings.order == "off" or _knot(finding) in self._deadlocked
+            ):
+                continue  # these locks did deadlock: that is told, and no fault of the test that takes them in order
+            if finding.kind == "deadlock" and len(self._deadlocked) < _MOST_KNOWN:
+                self._deadlocked.add(_knot(finding))
             judged.append((finding, fails(finding, settings)))
             if scope is not None:
                 scope.judged.append(finding)
@@ -201,6 +209,12 @@ class Session:
             return parse(ReportFile(os.path.join(self.folder, f"{worker}.json")).read())
         except (OSError, ValueError):
             return ()
+
+
+def _knot(finding: Finding) -> frozenset[object]:
+    """Return what the locks of a cycle are called and where they are made."""
+    wanted = [party.waits_for for party in finding.parties if party.waits_for is not None]
+    return frozenset((one.kind, one.name, one.created) for one in wanted)
 
 
 def _is_the_program() -> bool:
