@@ -29,6 +29,7 @@ import pytest
 
 from lockwatch import config as core
 from lockwatch import delivery, diagnosis, patch
+from lockwatch import leaks as left_held
 from lockwatch.findings import Finding
 from lockwatch.pytest_support import leaks, scopes
 from lockwatch.report.jsonfile import ReportFile, parse
@@ -232,13 +233,14 @@ def fails(finding: Finding, settings: Settings) -> bool:
         return False
     if finding.kind == "lock-order":
         return settings.order == "error"
-    return finding.level == "error" or finding.kind == "leak"
+    return finding.level == "error" or (finding.kind == "leak" and finding.level != "note")
 
 
 def find_leaks(scope: Scope) -> list[Finding]:
     """Return what a test that is over has left behind, as findings, but for what it may."""
     allow = scope.settings.allow
     found: list[Finding] = []
+    left_held.last_look()  # threads that have ended are told of by the way of all findings
     if not scope.settings.enabled or "leak" in allow or scope.debugged:
         return found
     threads = [] if "threads" in allow else leaks.left_threads(scope)

@@ -155,7 +155,6 @@ class Watch:
             self.session.collect(finding, failed)
         knobs.raise_deadlocks = settings.mode == "raise"
         self._note_what_is_there(scope)
-        scopes.ended.clear()
         segments.forget_all_chains()  # what another test did is no reason not to look
         if self._timers is not None:
             self._timers.before()
