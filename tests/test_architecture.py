@@ -222,6 +222,7 @@ def test_every_module_imports_on_its_own(run_python: RunPython) -> None:
         print(*failed, sep="\\n")
         """,
         *names,
+        timeout=90,
     )
     assert done.returncode == 0, done.stderr
     assert not done.stdout.strip(), done.stdout

@@ -50,6 +50,7 @@ PAGES = [
             "howto-leaks",
             "howto-install",
             "howto-report",
+            "howto-pytest",
             "reference",
             "explanation-mutex",
             "explanation-detector",

@@ -121,7 +121,7 @@ def _is_runner(agent: Any) -> bool:
 
 
 def left_locks(scope: Scope) -> list[tuple[Agent, Hold]]:
-    """Return what a test leaves held: by the thread that ran it, or by one of its threads that has ended."""
+    """Return what the thread that ran a test still holds; of threads that have ended `lockwatch.leaks` tells."""
     found = _left_locks(scope)
     if found:
         del found
@@ -132,11 +132,12 @@ def left_locks(scope: Scope) -> list[tuple[Agent, Hold]]:
 
 def _left_locks(scope: Scope) -> list[tuple[Agent, Hold]]:
     runner = agents.by_ident.get(scope.ident)
-    mine = {} if runner is None else runner.holds.copy()
-    found = [(runner, hold) for key, hold in mine.items() if scope.held.get(key) is not hold]
-    for agent in list(scopes.ended):
-        found += [(agent, hold) for hold in agent.holds.copy().values()]
-    return [(agent, hold) for agent, hold in found if agent is not None and _matters(hold[LOCK]())]
+    if runner is None:
+        return []
+    mine = runner.holds.copy().items()
+    return [
+        (runner, hold) for key, hold in mine if scope.held.get(key) is not hold and _matters(hold[LOCK]())
+    ]
 
 
 def _matters(lock: Any) -> bool:
@@ -176,8 +177,7 @@ def of_locks(left: Sequence[tuple[Agent, Hold]]) -> findings.Finding:
     for agent, hold in left:
         lock: Any = hold[LOCK]()
         if lock is not None:
-            gone = ", which has ended" if agent.ended else ""
-            names.append(f"{diagnosis.resource_label(lock)} (held by {diagnosis.agent_label(agent)}{gone})")
+            names.append(f"{diagnosis.resource_label(lock)} (held by {diagnosis.agent_label(agent)})")
             evidence.append((lock.lock_class, site(hold[CODE], hold[LASTI])))
     plural = "s" if len(left) != 1 else ""
     return _finding(

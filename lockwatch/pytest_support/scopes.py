@@ -17,7 +17,7 @@ from collections import deque
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, lockorder
+from lockwatch._core import lockorder
 from lockwatch._core.originals import get_ident
 from lockwatch.patch.methods import Methods
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from lockwatch._core.agents import Agent
     from lockwatch.findings import Finding
     from lockwatch.pytest_support.settings import Settings
 
@@ -71,17 +70,13 @@ running: dict[int, Scope] = {}
 _wide: set[int] = set()
 """Threads that are setting up a fixture of a wider scope than one test."""
 
-ended: deque[Agent] = deque(maxlen=10_000)
-"""Threads that ended with something held, for the next look."""
-
 _replaced = Methods()
 
 
 def begin() -> None:
-    """Note from now on which test starts which thread, and what threads leave held when they end."""
+    """Note from now on which test starts which thread."""
     thread: Any = threading.Thread
     _replaced.put([(thread, "start", _watched_start(thread.start))])
-    agents.on_end.append(_note_end)
     lockorder.episode = _nodeid
 
 
@@ -89,15 +84,7 @@ def end() -> None:
     """Note nothing any more."""
     _replaced.restore()
     lockorder.episode = lockorder._no_episode
-    if _note_end in agents.on_end:
-        agents.on_end.remove(_note_end)
     running.clear()
-    ended.clear()
-
-
-def _note_end(agent: Agent) -> None:
-    if agent.holds:
-        ended.append(agent)
 
 
 def _watched_start(original: Callable[[Any], None]) -> Callable[[Any], None]:

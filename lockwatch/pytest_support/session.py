@@ -8,7 +8,7 @@ A child process has no such way. It adds to a report file of this process's own 
 at after each phase.
 
 Guarantees: `note` takes no lock and waits for nothing; the hook, which is the user's code, is called with nothing of
-ours held. Ending puts back what was before.
+ours held. Ending puts back what was before, unless the process ends anyway.
 
 Cost: a system call for each phase of a test, to see whether the scratch file has grown.
 """
@@ -29,6 +29,7 @@ import pytest
 
 from lockwatch import config as core
 from lockwatch import delivery, diagnosis, patch
+from lockwatch import leaks as left_held
 from lockwatch.findings import Finding
 from lockwatch.pytest_support import leaks, scopes
 from lockwatch.report.jsonfile import ReportFile, parse
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
     from lockwatch.pytest_support.scopes import Scope
     from lockwatch.pytest_support.settings import Settings
+
+_MOST_KNOWN = 1_000
+"""Deadlocks remembered, so that the orders that led to them are not told again."""
 
 
 class Session:
@@ -61,6 +65,7 @@ class Session:
         self.outside: deque[Finding] = deque()
         self.collected: list[tuple[Finding, bool]] = []
         self._home = os.getpid()
+        self._deadlocked: set[frozenset[object]] = set()
         self._scratch = ReportFile(os.path.join(self.folder, "main.json"), sys.argv)
         self._size = 0
         self._read = 0
@@ -110,7 +115,7 @@ class Session:
         scopes.end()
         diagnosis.runner_folders = ()
         delivery.remove_sink(self.note)
-        if not self._was_installed:
+        if not self._was_installed and not _is_the_program():
             patch.uninstall()
         delivery.report_to(None)
         core.reset(self._explicit)
@@ -176,8 +181,12 @@ class Session:
                 continue
             if isinstance(word, Finding):
                 finding = word
-            if finding.kind == "lock-order" and settings.order == "off":
-                continue
+            if finding.kind == "lock-order" and (
+                settings.order == "off" or _knot(finding) in self._deadlocked
+            ):
+                continue  # these locks did deadlock: that is told, and no fault of the test that takes them in order
+            if finding.kind == "deadlock" and len(self._deadlocked) < _MOST_KNOWN:
+                self._deadlocked.add(_knot(finding))
             judged.append((finding, fails(finding, settings)))
             if scope is not None:
                 scope.judged.append(finding)
@@ -203,19 +212,35 @@ class Session:
             return ()
 
 
+def _knot(finding: Finding) -> frozenset[object]:
+    """Return what the locks of a cycle are called and where they are made."""
+    wanted = [party.waits_for for party in finding.parties if party.waits_for is not None]
+    return frozenset((one.kind, one.name, one.created) for one in wanted)
+
+
+def _is_the_program() -> bool:
+    """Whether the process is pytest's: it ends now, and putting everything back would take longer than the ending."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return getattr(spec, "name", "") == "pytest.__main__" or os.path.basename(sys.argv[0]) in {
+        "pytest",
+        "py.test",
+    }
+
+
 def fails(finding: Finding, settings: Settings) -> bool:
     """Whether a finding is a failure of a test with these settings."""
     if not settings.enabled or finding.kind in settings.allow or finding.fingerprint in settings.allow:
         return False
     if finding.kind == "lock-order":
         return settings.order == "error"
-    return finding.level == "error" or finding.kind == "leak"
+    return finding.level == "error" or (finding.kind == "leak" and finding.level != "note")
 
 
 def find_leaks(scope: Scope) -> list[Finding]:
     """Return what a test that is over has left behind, as findings, but for what it may."""
     allow = scope.settings.allow
     found: list[Finding] = []
+    left_held.last_look()  # threads that have ended are told of by the way of all findings
     if not scope.settings.enabled or "leak" in allow or scope.debugged:
         return found
     threads = [] if "threads" in allow else leaks.left_threads(scope)

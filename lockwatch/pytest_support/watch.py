@@ -12,38 +12,30 @@ Cost: some tens of microseconds for each test without findings.
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
-import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lockwatch import delivery, dump, patch
+from lockwatch import delivery, patch
 from lockwatch._core import agents, hooks, segments
 from lockwatch._core import settings as knobs
 from lockwatch._core.holds import LOCK
-from lockwatch._core.originals import start_new_thread
 from lockwatch.errors import LockwatchError
-from lockwatch.pytest_support import leaks, merging, neighbours, scopes, stalls, unwinding, wording
+from lockwatch.pytest_support import leaks, merging, neighbours, reports, scopes, stalls, unwinding, wording
+from lockwatch.pytest_support.ending import Ending
 from lockwatch.pytest_support.scopes import Scope
 from lockwatch.pytest_support.session import Session, find_leaks, from_json, to_json
 from lockwatch.pytest_support.settings import of_session, of_test
 from lockwatch.pytest_support.view import View
-from lockwatch.report import text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator
 
-    from lockwatch.findings import Finding
 
 PATIENCE = 1.0
 """Seconds without progress after which unwinding gives up."""
-
-EXIT_PATIENCE = 10.0
-"""Seconds for which the process waits, at its end, for threads that could not be unwound."""
 
 _SCOPE = pytest.StashKey[Scope]()
 _WRONG = pytest.StashKey[str]()
@@ -76,11 +68,9 @@ class Watch:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.monitor = stalls.Monitor(delivery.deliver, self._give_up)
+        self.ending = Ending(session)
+        self.monitor = stalls.Monitor(delivery.deliver, self.ending.give_up)
         self._unwatched = len(patch.unwatched_locks())
-        self._stragglers: list[threading.Thread] = []
-        self._status = stalls.STATUS
-        self._fd = 2
         self._carriers: Any = nullcontext()
         self._timers: neighbours.NativeTimers | None = None
         self._timeout = neighbours.TimeoutTimer()
@@ -105,10 +95,7 @@ class Watch:
         if worker is not None:
             self._carriers = neighbours.CarrierThreads()
         self._timers = neighbours.NativeTimers(config)
-        try:
-            self._fd = os.dup(sys.__stderr__.fileno() if sys.__stderr__ is not None else 2)
-        except (OSError, ValueError):
-            self._fd = 2
+        self.ending.keep_stderr()
 
     def pytest_report_header(self) -> str:
         """Say that locks are watched, and how."""
@@ -136,24 +123,22 @@ class Watch:
         outside = any(failed and finding.test is None for finding, failed in self.session.collected)
         if outside and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        self._status = int(session.exitstatus) or stalls.STATUS
+        self.ending.status = int(session.exitstatus) or stalls.STATUS
         self._told_once.__exit__()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Write the section, if there is anything to say."""
-        left = [thread for thread in self._stragglers if thread.is_alive()]
-        more = [f"could not be ended: {thread!r}" for thread in left]
+        more = [f"could not be ended: {thread!r}" for thread in self.ending.left()]
         wording.write_summary(terminalreporter, self.session.collected, more)
 
     def pytest_unconfigure(self) -> None:
         """Put back what was before, unless threads are left: then the end of the process stays watched."""
         self.monitor.stop()
-        if self.monitor.fired or any(thread.is_alive() for thread in self._stragglers):
-            start_new_thread(self._end_some_time, ())
+        if self.monitor.fired or self.ending.left():
+            self.ending.end_some_time()
             return
         self.session.end()
-        if self._fd != 2:
-            os.close(self._fd)
+        self.ending.let_stderr_go()
 
     # --- a test ----------------------------------------------------------------------------------------
 
@@ -170,7 +155,6 @@ class Watch:
             self.session.collect(finding, failed)
         knobs.raise_deadlocks = settings.mode == "raise"
         self._note_what_is_there(scope)
-        scopes.ended.clear()
         segments.forget_all_chains()  # what another test did is no reason not to look
         if self._timers is not None:
             self._timers.before()
@@ -192,19 +176,19 @@ class Watch:
             self._timers.after()
         if _WRONG in item.stash:
             pytest.fail(item.stash[_WRONG], pytrace=False)
-        with _phase(item, "setup"):
+        with reports.phase(item.stash[_SCOPE], "setup"):
             yield
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         """Watch the test itself."""
-        with _phase(item, "call"):
+        with reports.phase(item.stash[_SCOPE], "call"):
             yield
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         """Watch the teardown, then look at what is left behind."""
-        with _phase(item, "teardown"):
+        with reports.phase(item.stash[_SCOPE], "teardown"):
             try:
                 yield
             finally:
@@ -233,7 +217,7 @@ class Watch:
             remarks, scope.remarks = scope.remarks, []
             if judged or remarks:
                 error = None if call.excinfo is None else call.excinfo.value
-                _amend(report, item, judged, remarks, error)
+                reports.amend(report, item, judged, remarks, error)
         return report
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -268,7 +252,7 @@ class Watch:
         threads = [] if "threads" in allow else leaks.left_threads(scope, grace=0)
         if threads:
             left = unwinding.unwind(threads, found[0], patience=PATIENCE)
-            self._stragglers += [thread for thread in left if not thread.daemon]
+            self.ending.stragglers += [thread for thread in left if not thread.daemon]
             if left:
                 names = ", ".join(thread.name for thread in left)
                 scope.remarks.append(f"lockwatch could not end: {names}")
@@ -325,104 +309,6 @@ class Watch:
         """Go on, and look at what has come together meanwhile."""
         knobs.raise_deadlocks = self.session.settings.mode == "raise"
         hooks.look_again()
-
-    # --- the last resort -------------------------------------------------------------------------------
-
-    def _give_up(self, scope: Scope) -> None:
-        """End the process: the test stands still, and nothing could be done about it."""
-        lines = [f"\nlockwatch: {scope.nodeid} could not be ended; the run ends here"]
-        for finding in [*scope.judged, *scope.inbox]:
-            lines.append(text.render(finding))
-            if finding not in scope.judged:
-                self.session.collect(finding, failure=True)
-        self._write("\n".join(lines) + "\n")
-        self._end_process(stalls.STATUS)
-
-    def _end_some_time(self) -> None:
-        """In a thread of our own: what is left behind may keep the process from ending, but not for ever."""
-        agents.mark_internal()
-        time.sleep(EXIT_PATIENCE)
-        left = ", ".join(thread.name for thread in self._stragglers if thread.is_alive())
-        what = (
-            f" without these threads, which do not end: {left}"
-            if left
-            else ", which something keeps from ending"
-        )
-        self._write(f"\nlockwatch: the process ends here{what}\n")
-        self._end_process(self._status)
-
-    def _end_process(self, status: int) -> None:
-        """End the process with all stacks; children that would be waited for at exit with it."""
-        dump.write(self._fd)
-        processes: Any = sys.modules.get("multiprocessing.process")
-        for child in list(getattr(processes, "_children", ())):
-            try:
-                child.kill()
-            except Exception as error:
-                delivery.note_internal("the end of a child", error)
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (AttributeError, OSError, ValueError):
-                pass
-        os._exit(status)
-
-    def _write(self, words: str) -> None:
-        data = words.encode(errors="backslashreplace")
-        while data:
-            data = data[os.write(self._fd, data) :]
-
-
-@contextmanager
-def _phase(item: pytest.Item, name: str) -> Iterator[None]:
-    scope = item.stash[_SCOPE]
-    scope.phase = name
-    try:
-        with neighbours.told_once():
-            yield
-    except LockwatchError as error:
-        _hide_frames(error)
-        raise
-    finally:
-        scope.phase = ""
-
-
-def _amend(
-    report: Any,
-    item: pytest.Item,
-    judged: Sequence[tuple[Finding, bool]],
-    remarks: Sequence[str],
-    error: BaseException | None,
-) -> None:
-    """Put findings into a report: as the failure, if it is no failure yet, else beside what is there."""
-    failures = [finding for finding, failed in judged if failed]
-    report.lockwatch = to_json(list(judged))
-    found = wording.properties([finding for finding, _ in judged]) if judged else []
-    item.user_properties.extend(found)
-    report.user_properties.extend(found)
-    beside = [finding for finding, _ in judged if not wording.is_shown(error, finding)]
-    if failures and hasattr(report, "wasxfail"):
-        report.outcome = "skipped"  # it was expected to fail, and does
-    elif failures:
-        report.lockwatch_failed = True
-        if report.outcome != "failed":
-            report.outcome = "failed"
-            report.longrepr = wording.failure(failures, remarks, item)
-            beside = [finding for finding in beside if finding not in failures]
-            remarks = ()
-    report.sections += [(wording.TITLE, text.render(finding)) for finding in beside]
-    report.sections += [(wording.TITLE, remark) for remark in remarks]
-
-
-def _hide_frames(error: BaseException) -> None:
-    """Let an error's traceback end in the program's line: what lies further in is lockwatch's own."""
-    trace = last = error.__traceback__
-    while trace is not None:
-        if not str(trace.tb_frame.f_globals.get("__name__")).startswith("lockwatch."):
-            last = trace
-        trace = trace.tb_next
-    if last is not None:
-        last.tb_next = None
 
 
 def _let_go(lock: Any) -> None:

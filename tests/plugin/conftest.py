@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LIMIT = 90.0
 """Seconds that a run may take; most take two."""
 
-ALONE = ("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:asyncio")
+ALONE = ("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:run-parallel")
 """Without plugins that change the order, the folder, or print warnings of their own."""
 
 

@@ -86,6 +86,42 @@ def test_both_orders_in_one_test_of_one_thread_are_in_order(run_tests: RunTests)
     assert run.outcomes() == {"passed": 2}, run.out
 
 
+def test_a_deadlock_is_not_told_again_as_an_order(run_tests: RunTests) -> None:
+    """Locks that did deadlock are no news to the next test, which takes them in order."""
+    source = """
+    import threading
+
+    stock, journal = threading.Lock(), threading.Lock()
+
+    def test_dead():
+        both = threading.Barrier(2)
+        def take(first, second):
+            with first:
+                both.wait()
+                with second:
+                    pass
+        threads = [threading.Thread(target=take, args=pair) for pair in ((stock, journal), (journal, stock))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def test_one_way():
+        with stock, journal:
+            pass
+
+    def test_other_way():
+        with journal, stock:
+            pass
+    """
+    run = run_tests(source, "-v")
+    assert run.words() == {
+        "test_dead": ["LOCKS"],
+        "test_one_way": ["PASSED"],
+        "test_other_way": ["PASSED"],
+    }, run.out
+
+
 def test_under_a_gate_two_tests_are_in_order(run_tests: RunTests) -> None:
     """A common outer lock keeps two tests from being a deadlock, as it does two threads."""
     source = """

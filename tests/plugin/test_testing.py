@@ -184,7 +184,12 @@ def test_stepping_needs_no_installation() -> None:
     assert not lockwatch.is_installed()
     lock = threading.Lock()
     with Stepper() as step:
-        runner = step.thread(lambda: (lock.acquire(), point("has it"), lock.release()))
+
+        def work() -> None:
+            with lock:
+                point("has it")
+
+        runner = step.thread(work)
         runner.run_to("has it")
         assert lock.locked()
     assert not lock.locked()
