@@ -152,7 +152,7 @@ def _method(instructions: _Code, call: int) -> int | None:
     """Return where the method is loaded that a call calls; None unless it is one that takes locks."""
     for i in range(call - 1, max(-1, call - _ARGUMENTS), -1):
         one = instructions[i]
-        if one.opname.startswith(("DELETE_", "POP_TOP", "RETURN_", "STORE_")) and "LOAD" not in one.opname:
+        if one.opname.startswith(("DELETE_", "POP_TOP", "RETURN_", "STORE_")):
             return None  # of another statement
         if one.opname in _ATTRIBUTES and one.argval in _TAKES:
             return i

@@ -182,10 +182,9 @@ class Record(PlainPolicy, TaskRecord):  # pyright: ignore[reportIncompatibleVari
         finalizing: Callable[[], bool] = sys.is_finalizing,
     ) -> None:
         hold = getattr(self, "hold", None)
-        if hold is not None:  # dropped while held
+        if hold is not None and not finalizing():  # dropped while held
             hold[AGENT].holds.pop(self._key, None)
-            if not finalizing():
-                held(self, hold)
+            held(self, hold)
 
     def blockers(self, wait: Wait, /) -> Blockers:
         """Say who could end ``wait``: as for the lock of threads; anybody, if nobody saw who took it."""

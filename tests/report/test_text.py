@@ -150,6 +150,45 @@ FINDINGS = {
         parties=(GONE,),
         advice="release it in a `finally`, or take it by `with`",
     ),
+    "leak-exception": Finding(
+        kind="leak",
+        level="warning",
+        message="Task 'load' ended while it held asyncio.Lock 'client_lock', by KeyError raised at kafka/client.py:35 in load",
+        parties=(
+            dataclasses.replace(
+                GONE,
+                agent="Task 'load'",
+                holds=(hold("client_lock", Site(CLIENT, 33, "load"), 0.02, kind="asyncio.Lock"),),
+            ),
+        ),
+        advice="release it in a `finally`, or take it by `with`",
+        fingerprint="0123456789abcdef",
+    ),
+    "misuse-blocked-loop": Finding(
+        kind="misuse",
+        level="warning",
+        message="the event loop of Thread 'heartbeat' has been blocked by Task 'poll' for 0.1 s: it waits for "
+        "Lock 'client_lock', held by Thread 'consumer'",
+        parties=(
+            dataclasses.replace(
+                HEARTBEAT,
+                victim=False,
+                holds=(),
+                waits_for=wait("client_lock", Site(CLIENT, 571, "poll"), 0.1),
+            ),
+            dataclasses.replace(CONSUMER, waits_for=None),
+        ),
+        advice="use asyncio.Lock among tasks; take a thread's lock in a thread: await asyncio.to_thread(...)",
+        fingerprint="0123456789abcdef",
+    ),
+    "misuse-private": Finding(
+        kind="misuse",
+        level="warning",
+        message="Lock made at client.py:35 in load protects nothing: it is made anew each time, and nobody else can have it",
+        advice="make one lock where what it protects is made: in the module, the class or __init__",
+        pid=4700,
+        fingerprint="0123456789abcdef",
+    ),
     "misuse": Finding(
         kind="misuse",
         message="RLock 'client_lock' released by Thread 'heartbeat', held by Thread 'consumer'",
