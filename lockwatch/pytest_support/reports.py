@@ -5,11 +5,12 @@ Guarantee: a report without findings is left as it is; so is a failure that show
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lockwatch.errors import LockwatchError
-from lockwatch.pytest_support import neighbours, wording
+from lockwatch.pytest_support import neighbours, stalls, wording
 from lockwatch.pytest_support.session import to_json
 from lockwatch.report import text
 
@@ -30,6 +31,10 @@ def phase(scope: Scope, name: str) -> Iterator[None]:
         with neighbours.told_once():
             yield
     except LockwatchError as error:
+        if os.getpid() != scope.pid:
+            os._exit(
+                stalls.STATUS
+            )  # a forked child, which must not go on with the session; what it found is on file
         _hide_frames(error)
         raise
     finally:

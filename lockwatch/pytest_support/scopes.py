@@ -12,6 +12,7 @@ Cost: two dictionary look-ups for each thread that is started.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from functools import wraps
@@ -40,7 +41,7 @@ class Scope:
         nodeid: the test.
         item: pytest's object for it.
         settings: what holds for it.
-        ident: the thread that runs it.
+        ident, pid: the thread and the process that run it.
         phase: ``setup``, ``call`` or ``teardown``; "" before and after.
         inbox: findings that nobody has looked at yet; any thread may append.
         judged: findings that count, with the hook's word: failures and others.
@@ -55,6 +56,7 @@ class Scope:
         self.item = item
         self.settings = settings
         self.ident = get_ident()
+        self.pid = os.getpid()
         self.phase = ""
         self.inbox: deque[Finding] = deque()
         self.judged: list[Finding] = []

@@ -71,7 +71,7 @@ def properties(findings: Sequence[Finding]) -> list[tuple[str, object]]:
 def summary(collected: Sequence[tuple[Finding, bool]], verbosity: int) -> list[tuple[str, str]]:
     """Return the lines of the summary, each with the level that colours it; none if nothing was found.
 
-    A finding that a test's failure shows takes one line; others are shown whole.
+    A finding that a test's report shows takes one line; one from outside of tests is shown whole.
     """
     lines: list[tuple[str, str]] = []
     counts: dict[tuple[str | None, str, str, str], int] = {}
@@ -83,7 +83,7 @@ def summary(collected: Sequence[tuple[Finding, bool]], verbosity: int) -> list[t
             continue
         where = finding.test or "outside of any test"
         lines.append((level, f"{level.upper()} {where}: {text.headline(finding)}"))
-        if finding.test is None or not failed or verbosity > 1:
+        if finding.test is None or verbosity > 1:
             lines.append(("", text.body(finding)))
     return lines
 
