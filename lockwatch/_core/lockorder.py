@@ -180,17 +180,20 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> Non
 
 
 def _remember(me: Agent, chain: tuple[int, ...], tally: Tally) -> None:
-    """Remember a chain; at each power of two forget those with locks that are gone, at the limit the oldest."""
+    """Remember a chain; when they have doubled, forget those with locks that are gone, at the limit the oldest."""
     chains = me.chains
-    count = len(chains)
-    if count >= FEW_CHAINS and count & (count - 1) == 0 and settings.order:
+    before = len(chains)
+    doubled = chains.get(())  # no chain of locks: its count says when they have doubled
+    if before >= (FEW_CHAINS if doubled is None else doubled.count) and settings.order:
         for old in chains.copy():
             if not all(key in facts for key in old):
                 chains.pop(old, None)
+        doubled = chains[()] = Tally()
+        doubled.count = max(FEW_CHAINS, 2 * len(chains))
     if len(chains) >= MOST_CHAINS:
         for old in list(islice(chains.copy(), MOST_CHAINS // 4)):
             chains.pop(old, None)
-    if len(chains) < count:
+    if len(chains) < before:
         record = getattr(me.holds, "record", None)
         if record is not None:
             record.forget_chains()  # the twin in C, too: what is still here it learns again from here
