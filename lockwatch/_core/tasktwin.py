@@ -166,10 +166,20 @@ class TaskLock:
         if self._locked or self._waiters:
             return self._enter_slowly(hold)
         holds = me.holds
+        if holds:
+            return self._enter_nested(hold)
         record.hold = holds[record._key] = hold
         self._locked = True  # type: ignore[misc] # a field
         record._acquisitions += 1
-        if len(holds) > 1 and settings.order:
+        return READY  # type: ignore[no-any-return]
+
+    def _enter_nested(self, hold: Hold) -> Awaitable[None]:
+        """Take the lock, which is free, for an agent that holds others."""
+        record = self._lockwatch
+        record.hold = hold[0].holds[record._key] = hold
+        self._locked = True  # type: ignore[misc]
+        record._acquisitions += 1
+        if settings.order:
             self._learn_order()
         return READY  # type: ignore[no-any-return]
 
