@@ -97,6 +97,7 @@ class Runner:
         self._limit = limit
         self._free = False
         self._stands = True
+        self._done = False
         self._target: str | None = None
         self._go = parking.new_parker()
         self._came = parking.new_parker()
@@ -165,7 +166,7 @@ class Runner:
     @property
     def ended(self) -> bool:
         """Whether its function has returned or raised."""
-        return not self._thread.is_alive()
+        return self._done
 
     def _blocked_in(self) -> Any:
         agent = agents.by_ident.get(self._thread.ident or 0)
@@ -207,6 +208,7 @@ class Runner:
         except BaseException as error:
             self.error = error
         finally:
+            self._done = True
             parking.unpark(self._came)
 
     def _arrive(self, name: str) -> None:
