@@ -331,8 +331,8 @@ handlers = 0
 def alarmed(number: int, frame: object) -> None:
     """Take locks in a signal handler: the leaf, and any other only for a moment."""
     global handlers
-    if handlers > 2 or world_stands.is_set():
-        return
+    if handlers > 2 or world_stands.is_set() or os.getpid() != PROCESS:
+        return  # a signal of before a fork may come in the child, where its locks' owners are gone
     handlers += 1
     try:
         counts["alarm"] += 1
