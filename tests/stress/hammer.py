@@ -131,12 +131,17 @@ def hammer(number: int) -> None:
     """Take locks until told to stop, whatever exceptions come; then stand still for the check."""
     chance = random.Random(SEED * 100 + number)
     while not DONE:
-        try:  # one more: an exception may also come at the jump back from the other's handler
-            while not DONE:
-                try:
-                    one_round(number, chance)
-                except Poke:
-                    pass
+        try:  # in a function of its own: an exception may also come at the jump back from the handler in there
+            rounds(number, chance)
+        except Poke:
+            pass
+
+
+def rounds(number: int, chance: random.Random) -> None:
+    """Go on after each exception."""
+    while not DONE:
+        try:
+            one_round(number, chance)
         except Poke:
             pass
 
