@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--timeout", type=float, default=900)
     parser.add_argument("arguments", nargs="*", help="for pytest, after --")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     runs: dict[bool, list[Run]] = {False: [], True: []}
     for _ in range(options.turns):
         for watched in (False, True):
