@@ -11,12 +11,13 @@ import random
 import statistics
 import time
 import tracemalloc
+from functools import partial
 from itertools import cycle, islice, pairwise, repeat
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.results import Budget
-from benchmarks.runner import Case, LockLike, Locks, Measure, Reading, Setup, fresh
-from benchmarks.uncontended import Loop, Times, timed
+from benchmarks.runner import Case, LockLike, Locks, Measure, Reading, Setup
+from benchmarks.uncontended import Loop, Times, case, timed
 from lockwatch._core import fastpath, orderbook
 from lockwatch._core.orderedges import Context, LockClass, LockFacts
 from lockwatch._core.orderrelation import Relation
@@ -48,32 +49,50 @@ def cases(setup: Setup) -> Sequence[Case]:
     budget = _NESTED if fastpath.IMPLEMENTATION == "c" else None
     classes, edges = (100, 500) if setup.quick else (10_000, 100_000)
     seen = 100 if setup.quick else 3_000
+    nested = partial(case, measure=_warm)
     found = [
-        _nested(
-            setup, "two", "two Locks, known order", _two, lambda side: [side.Lock(), side.Lock()], budget
-        ),
-        _nested(
-            setup, "two_rlocks", "two RLocks, known order", _two, lambda side: [side.RLock(), side.RLock()]
-        ),
-        _nested(
-            setup, "five", "five Locks, known order", _five, lambda side: [[side.Lock() for _ in range(5)]]
-        ),
-        _nested(
+        nested(
             setup,
-            "of_100",
+            "nested_two",
+            "two Locks, known order",
+            _two,
+            lambda side: [side.Lock(), side.Lock()],
+            budget,
+        ),
+        nested(
+            setup,
+            "nested_two_rlocks",
+            "two RLocks, known order",
+            _two,
+            lambda side: [side.RLock(), side.RLock()],
+        ),
+        nested(
+            setup,
+            "nested_five",
+            "five Locks, known order",
+            _five,
+            lambda side: [[side.Lock() for _ in range(5)]],
+        ),
+        nested(
+            setup,
+            "nested_of_100",
             "two of 100 Locks in turn, known orders",
             _in_turn,
             lambda side: _pairs(side, 100),
         ),
-        _nested(
+        nested(
             setup,
-            "of_1000",
+            "nested_of_1000",
             "two of 1,000 Locks in turn, known orders",
             _in_turn,
             lambda side: _pairs(side, 1_000),
         ),
-        _nested(
-            setup, "new", "a new Lock under another: a new order", _new, lambda side: [side.Lock(), side.Lock]
+        nested(
+            setup,
+            "nested_new",
+            "a new Lock under another: a new order",
+            _new,
+            lambda side: [side.Lock(), side.Lock],
         ),
     ]
     return [
@@ -108,19 +127,6 @@ def cases(setup: Setup) -> Sequence[Case]:
             params={"locks": 2 * seen},
         ),
     ]
-
-
-def _nested(
-    setup: Setup,
-    name: str,
-    title: str,
-    loop: Loop,
-    subjects: Callable[[Locks], list[object]],
-    budget: Budget | None = None,
-) -> Case:
-    seconds = 0.001 if setup.quick else 0.02
-    raw, ours = (_warm(fresh(loop), subjects(side), seconds) for _, side in setup.sides())
-    return Case(name=f"nested_{name}", title=title, unit="ns", raw=raw, lockwatch=ours, budget=budget)
 
 
 def _warm(loop: Loop, subjects: list[object], seconds: float) -> Measure:

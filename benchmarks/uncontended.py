@@ -38,8 +38,8 @@ def cases(setup: Setup) -> Sequence[Case]:
     """One case per way to use a lock."""
     with_budget, acquire_budget, rlock, nested, creation = _budgets()
     return [
-        _case(setup, "lock_with", "Lock: `with lock: pass`", _with, lambda side: [side.Lock()], with_budget),
-        _case(
+        case(setup, "lock_with", "Lock: `with lock: pass`", _with, lambda side: [side.Lock()], with_budget),
+        case(
             setup,
             "lock_acquire_release",
             "Lock: `acquire()`, `release()`",
@@ -47,8 +47,8 @@ def cases(setup: Setup) -> Sequence[Case]:
             lambda side: [side.Lock()],
             acquire_budget,
         ),
-        _case(setup, "rlock_with", "RLock: `with lock: pass`", _with, lambda side: [side.RLock()], rlock),
-        _case(
+        case(setup, "rlock_with", "RLock: `with lock: pass`", _with, lambda side: [side.RLock()], rlock),
+        case(
             setup,
             "rlock_acquire_release",
             "RLock: `acquire()`, `release()`",
@@ -56,7 +56,7 @@ def cases(setup: Setup) -> Sequence[Case]:
             lambda side: [side.RLock()],
             rlock,
         ),
-        _case(
+        case(
             setup,
             "rlock_reentry",
             "RLock: re-entry by `with`",
@@ -64,7 +64,7 @@ def cases(setup: Setup) -> Sequence[Case]:
             lambda side: [_held(side.RLock)],
             rlock,
         ),
-        _case(
+        case(
             setup,
             "lock_nested",
             "Lock: two nested, `with a, b: pass`",
@@ -72,8 +72,8 @@ def cases(setup: Setup) -> Sequence[Case]:
             lambda side: [side.Lock(), side.Lock()],
             nested,
         ),
-        _case(setup, "lock_create", "Lock: creation", _create, lambda side: [side.Lock], creation),
-        _case(setup, "rlock_create", "RLock: creation", _create, lambda side: [side.RLock], creation),
+        case(setup, "lock_create", "Lock: creation", _create, lambda side: [side.Lock], creation),
+        case(setup, "rlock_create", "RLock: creation", _create, lambda side: [side.RLock], creation),
     ]
 
 
@@ -90,19 +90,6 @@ def _budgets() -> tuple[Budget | None, ...]:
     return (None,) * 5
 
 
-def _case(
-    setup: Setup,
-    name: str,
-    title: str,
-    loop: Loop,
-    subjects: Callable[[Locks], list[object]],
-    budget: Budget | None = None,
-) -> Case:
-    seconds = 0.001 if setup.quick else 0.02
-    raw, ours = (timed(fresh(loop), subjects(side), seconds) for _, side in setup.sides())
-    return Case(name=name, title=title, unit="ns", raw=raw, lockwatch=ours, budget=budget)
-
-
 def timed(loop: Loop, subjects: Sequence[object], seconds: float) -> Measure:
     """A measure of one turn of ``loop(*subjects, times)`` in ns; a sample takes about ``seconds``."""
     turns = 0
@@ -114,6 +101,21 @@ def timed(loop: Loop, subjects: Sequence[object], seconds: float) -> Measure:
         return _elapsed(loop, subjects, turns) / turns * 1e9
 
     return measure
+
+
+def case(
+    setup: Setup,
+    name: str,
+    title: str,
+    loop: Loop,
+    subjects: Callable[[Locks], list[object]],
+    budget: Budget | None = None,
+    measure: Callable[[Loop, list[object], float], Measure] = timed,
+) -> Case:
+    """The case of one loop, on both sides; ``measure`` makes the measure of each, as `timed` does."""
+    seconds = 0.001 if setup.quick else 0.02
+    raw, ours = (measure(fresh(loop), subjects(side), seconds) for _, side in setup.sides())
+    return Case(name=name, title=title, unit="ns", raw=raw, lockwatch=ours, budget=budget)
 
 
 def _calibrate(loop: Loop, subjects: Sequence[object], seconds: float) -> int:

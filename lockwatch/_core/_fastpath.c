@@ -82,7 +82,8 @@ static PyObject *call_through(PyObject *what, Mutex *m, PyObject *hold);
 
 /* ---- acquire ---------------------------------------------------------------------------------------------------- */
 
-/* Take the lock if it is free: 1 if so, or 2 if the order of the locks now held was not seen yet. In starvation mode a newcomer does not try while others wait (M5). */
+/* Take the lock if it is free: 1 if so, or 2 if the order of the locks now held was not seen yet. In starvation mode a
+   newcomer does not try while others wait (M5). */
 static inline int take(Mutex *m, Record *me, const Site *site, int with)
 {
     PyObject *old = NULL;

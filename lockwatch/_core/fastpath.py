@@ -121,9 +121,7 @@ else:
         Waiter,
         settings.__dict__,
     )
-    hooks.learn_order = lambda _agent, _lock, _hold: (
-        None
-    )  # the twin has it learned when the slow path returns
+    hooks.learn_order = hooks._learn_order  # does nothing: the twin has it learned when the slow path returns
     mutexbase.next_serial = _fastpath.next_serial
     agents.make_holds = HeldTable
     agents.end_holds = _end
