@@ -15,8 +15,7 @@ from time import monotonic_ns
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import blocking, settings
-from lockwatch._core.holds import AGENT
+from lockwatch._core import blocking
 from lockwatch._core.taskpath import current_agent
 from lockwatch._core.waits import GRANTED, VERDICT
 from lockwatch.aio import order, stock
@@ -55,8 +54,7 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
         future = steps.send(None)
     except StopIteration as done:
         record.took(hold)
-        if settings.order and len(hold[AGENT].holds) > 1:
-            order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
+        order.learn(lock, record, hold, release)
         return done.value
     except RuntimeError:
         refused_by_loop(lock, record, code, lasti)
@@ -68,8 +66,7 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
     finally:
         record._queue.remove(wait)
     record.took_after(wait, monotonic_ns())
-    if settings.order and len(hold[AGENT].holds) > 1:
-        order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
+    order.learn(lock, record, hold, release)
     return taken
 
 

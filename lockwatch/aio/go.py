@@ -62,7 +62,7 @@ async def acquire(lock: Any, record: Record, caller: Agent, code: CodeType, last
     if may_take(lock, record):
         lock._locked = True
         record.took(hold)
-        _learn(lock, record, hold)
+        order.learn(lock, record, hold, release)
     else:
         await wait_for(lock, record, hold)
     return True
@@ -79,7 +79,7 @@ async def wait_for(lock: Any, record: Record, hold: Hold) -> None:
     if may_take(lock, record):  # it was locked when this was called, and is no more
         lock._locked = True
         record.took(hold)
-        _learn(lock, record, hold)
+        order.learn(lock, record, hold, release)
         return
     loop = me.loop_ref() if me.kind == "task" else None  # type: ignore[attr-defined]
     if loop is None or lock._loop is not loop:
@@ -100,7 +100,7 @@ async def wait_for(lock: Any, record: Record, hold: Hold) -> None:
         leave(lock, record, wait)
         raise
     if record.hold is wait.hold:
-        _learn(lock, record, wait.hold)  # type: ignore[arg-type]
+        order.learn(lock, record, wait.hold, release)  # type: ignore[arg-type]
     else:
         await go_on(lock, record, wait)
 
@@ -124,12 +124,7 @@ async def go_on(lock: Any, record: Record, wait: LockWait) -> None:
     except BaseException:
         leave(lock, record, wait)
         raise
-    _learn(lock, record, wait.hold)  # type: ignore[arg-type]
-
-
-def _learn(lock: Any, record: Record, hold: Hold) -> None:
-    if settings.order and len(hold[AGENT].holds) > 1:
-        order.learn(hold[AGENT], record, hold, lambda: release(lock, record))
+    order.learn(lock, record, wait.hold, release)  # type: ignore[arg-type]
 
 
 ACQUIRES.update((acquire.__code__, wait_for.__code__))

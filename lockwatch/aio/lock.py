@@ -15,7 +15,6 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Literal
 
 from lockwatch._core import hooks, settings
-from lockwatch._core.holds import AGENT
 from lockwatch._core.taskpath import READY, TaskLock, current_agent, specialised
 from lockwatch.aio import driven, go, order, stock
 from lockwatch.aio.marks import mark_coroutine_function
@@ -139,8 +138,8 @@ class Lock(Uncopied, TaskLock, asyncio.Lock):  # type: ignore[misc]
         """Have the order of the locks that the owner holds now learned; released again if that raises."""
         record = self._lockwatch
         hold = record.hold
-        if hold is not None and len(hold[AGENT].holds) > 1:
-            order.learn(hold[AGENT], record, hold, lambda: self._way.release(self, record))
+        if hold is not None:
+            order.learn(self, record, hold, self._way.release)
 
     def release(self) -> None:
         """Let go of the lock, whichever task took it.

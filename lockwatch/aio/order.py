@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from lockwatch._core import agents, lockorder, segments, settings, tasks
+from lockwatch._core.holds import AGENT
 from lockwatch._core.orderedges import Tally
 from lockwatch._core.segments import Clock
 from lockwatch.aio import cancels
@@ -89,18 +90,21 @@ def _born(task: Any, creator: ref[Any] | None, agent: Agent | None) -> None:
         pass  # a task class of somebody's own, without attributes
 
 
-def learn(agent: Agent, lock: Any, hold: Hold, release: Callable[[], None]) -> None:
-    """Learn the order in which ``agent`` holds its locks; called when it holds others beside the one just taken.
+def learn(lock: Any, record: Any, hold: Hold, release: Callable[[Any, Any], None]) -> None:
+    """Learn the order in which an agent holds its locks, if it holds others beside the one just taken.
 
     Args:
-        agent: Who took the lock.
-        lock: The lock's record.
+        lock: The lock.
+        record: What is known of it.
         hold: The hold.
-        release: Lets go of the lock again.
+        release: Lets go of the lock again, given both.
 
     Raises:
         LockOrderError: In mode ``raise``, for an order that can deadlock; the lock is released then.
     """
+    agent = hold[AGENT]
+    if not settings.order or len(agent.holds) < 2:
+        return
     chain = tuple(agent.holds)
     tally = agent.chains.get(chain)
     if tally is not None:
@@ -109,13 +113,13 @@ def learn(agent: Agent, lock: Any, hold: Hold, release: Callable[[], None]) -> N
     task: Any = asyncio.current_task()
     try:
         if agent.kind == "task":
-            _look_at(agent, agent.task_ref())  # type: ignore[attr-defined]
+            _look_at(agent, agent.task_ref())
         if task is not None and cancels.ends_by_itself(task):
             agent.chains[chain] = Tally()
             return
-        lockorder.note(agent, lock, hold)
+        lockorder.note(agent, record, hold)
     except BaseException:
-        release()
+        release(lock, record)
         raise
 
 
