@@ -116,13 +116,19 @@ class _Filter:
 
 
 class told_once:  # noqa: N801 - used as a statement
-    """A block in which an error that lockwatch raised in a thread is not told again by the thread's end."""
+    """A block in which an error that lockwatch raised in a thread is not told again by the thread's end.
+
+    Blocks nest: an inner one does something only if the hook was replaced since the outer one began.
+    """
+
+    def __init__(self) -> None:
+        self._mine: _Filter | None = None
 
     def __enter__(self) -> None:
         if not isinstance(threading.excepthook, _Filter):
-            threading.excepthook = _Filter(threading.excepthook)
+            threading.excepthook = self._mine = _Filter(threading.excepthook)
 
     def __exit__(self, *_error: object) -> None:
-        hook: Any = threading.excepthook
-        if isinstance(hook, _Filter):
-            threading.excepthook = hook.hook
+        if self._mine is not None and threading.excepthook is self._mine:
+            threading.excepthook = self._mine.hook
+        self._mine = None

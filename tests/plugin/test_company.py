@@ -192,3 +192,23 @@ def test_uncaptured_and_in_the_debugger(run_tests: RunTests) -> None:
     )
     assert run.outcomes() == {"passed": 2}, run.out
     assert "('RAISES', False)" in run.out
+
+
+BETWEEN = """
+import threading
+
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        lock = threading.Lock()
+        thread = threading.Thread(target=lambda: (lock.acquire(), lock.acquire()))
+        thread.start()
+        thread.join()
+"""
+"""A thread dies of a deadlock between two phases of a test."""
+
+
+def test_a_victim_between_phases_is_told_once(run_tests: RunTests) -> None:
+    """pytest's own warning of errors in threads stays away from them, whenever the thread dies."""
+    run = run_tests("def test_it(): pass", "-W", "error", files={"conftest.py": BETWEEN})
+    assert "DEADLOCK (with itself)" in run.out
+    assert "PytestUnhandledThreadExceptionWarning" not in run.out
