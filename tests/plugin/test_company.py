@@ -208,7 +208,7 @@ def pytest_runtest_logreport(report):
 
 
 def test_a_victim_between_phases_is_told_once(run_tests: RunTests) -> None:
-    """pytest's own warning of errors in threads stays away from them, whenever the thread dies."""
+    """Pytest's own warning of errors in threads stays away from them, whenever the thread dies."""
     run = run_tests("def test_it(): pass", "-W", "error", files={"conftest.py": BETWEEN})
     assert "DEADLOCK (with itself)" in run.out
     assert "PytestUnhandledThreadExceptionWarning" not in run.out
