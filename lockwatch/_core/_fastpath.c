@@ -52,8 +52,8 @@ the twin.
 
 Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_record.h (records as objects), _fastpath_frames.h
 (call sites), _fastpath_view.h (`lock._state`), _fastpath_waiters.h (releases beside waiters, Condition), _fastpath_queue.h
-(SimpleQueue), _fastpath_tasks.h (the lock of tasks, which has nothing of the above but the call site), _fastpath_waiting.h
-(waiting for that one). */
+(SimpleQueue), _fastpath_turns.h (semaphores with one permit), _fastpath_tasks.h (the lock of tasks, which has nothing of
+the above but the call site), _fastpath_waiting.h (waiting for that one). */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -727,6 +727,7 @@ static PyObject *specialise(PyObject *Py_UNUSED(module), PyObject *type)
 }
 
 #include "_fastpath_queue.h"
+#include "_fastpath_turns.h"
 
 static PyObject *where(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
@@ -772,6 +773,7 @@ static PyObject *after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(non
 static PyMethodDef module_methods[] = {
     {"specialise", specialise, METH_O, "Give a subclass the methods as its own; return it."},
     {"specialise_queue", specialise_queue, METH_VARARGS, "Give a class of queues the methods; return it."},
+    {"specialise_turns", specialise_turns, METH_O, "As specialise, for a class of turns of semaphores."},
     {"where", where, METH_NOARGS, "Return the caller's (code, lasti), for a comparison with sys._getframe()."},
     {"setup", setup, METH_VARARGS, "Take the parts of the slow path that are Python."},
     {"current_agent", current_agent, METH_NOARGS, "Return the agent that runs."},

@@ -64,6 +64,7 @@ __all__ = [
     "RecursiveMutex",
     "know_machinery",
     "specialise_queue",
+    "specialise_turns",
     "specialised",
 ]
 
@@ -100,6 +101,10 @@ if TYPE_CHECKING or _fastpath is None:
         """Give a class of locks that is final the methods of the fast path as its own: faster in C."""
         return cls
 
+    def specialise_turns(cls: _Class) -> _Class:
+        """Give the class of semaphores' turns the methods that are faster in C."""
+        return cls
+
     def specialise_queue(_cls: type, _original: type) -> None:
         """Give a class of simple queues the methods of the fast path, which call those of the original in C."""
 
@@ -131,6 +136,7 @@ else:
     PlainMutex = _fastpath.PlainMutex
     RecursiveMutex = _fastpath.RecursiveMutex
     specialised = _fastpath.specialise
+    specialise_turns = _fastpath.specialise_turns
     know_machinery = _fastpath.set_machinery
     _fastpath.set_dropped(leftovers.dropped)
     leftovers.no_more_drops = partial(_fastpath.set_dropped, None)

@@ -5,8 +5,8 @@ Guarantee: the behaviour is that of ``threading``, whose code runs; the waits ar
 
 A semaphore knows who holds its permits, as far as they were taken by ``with``: those come back from whoever
 took them. Permits taken by a bare ``acquire()`` often come back from another thread (a semaphore that counts
-the room in a buffer), so they prove nothing. One with a single permit has a place in the order of locks
-(`lockwatch.locks.turns`).
+the room in a buffer), so they prove nothing. One with a single permit has a place in the order of locks, which
+says who has it (`lockwatch.locks.turns`); for the others there is a table.
 
 Assumed atomic: one store into, or pop from, the table of permits; each agent touches its own entry alone.
 """
@@ -33,7 +33,8 @@ _acquire = threading.Semaphore.acquire
 def enter_semaphore(self: Any) -> bool:
     """Take a permit by ``with``: this thread will give it back."""
     taken: bool = _acquire(self)
-    turns.take(self, sys._getframe(1), waits=True, by_with=True)
+    if turns.take(self, True, True):
+        return taken
     try:
         permits = self._lockwatch_permits
     except AttributeError:
@@ -72,7 +73,7 @@ def watched_acquire(original: Callable[..., bool]) -> Callable[..., bool]:
     def acquire(self: Any, blocking: bool = True, timeout: float | None = None) -> bool:
         taken = original(self, blocking, timeout)
         if taken:
-            turns.take(self, sys._getframe(1), waits=bool(blocking) and timeout is None, by_with=False)
+            turns.take(self, timeout is None and bool(blocking), False)
         return taken
 
     return acquire

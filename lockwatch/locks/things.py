@@ -31,6 +31,7 @@ from lockwatch._core.waits import ALL, ANY, FREE, NOBODY, OPEN, Blockers
 from lockwatch.locks.machinery import is_machinery
 from lockwatch.locks.queueusers import CONSUMERS, PRODUCERS, users_of
 from lockwatch.locks.sight import GIVES_BACK, in_sight
+from lockwatch.locks.turns import owner_by_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +113,9 @@ class SemaphoreThing(Thing):
         if getattr(semaphore, "_lockwatch_loose", False):
             return _ANYBODY
         holders: dict[Agent, int] = getattr(semaphore, "_lockwatch_permits", {}).copy()
+        owner = owner_by_with(semaphore)
+        if owner is not None:
+            holders[owner] = holders.get(owner, 0) + 1
         if holders and sum(holders.values()) == getattr(semaphore, "_lockwatch_capacity", None):
             sight = partial(in_sight, semaphore, global_verbs=GIVES_BACK) if wait.hope else None
             return Blockers(ALL if len(holders) == 1 else ANY, tuple(holders), sight=sight)
