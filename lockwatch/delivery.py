@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 
 from lockwatch import config, diagnosis, dump, errors, findings
-from lockwatch._core import agents, hooks
+from lockwatch._core import agents, hooks, signals
 from lockwatch._core.knots import Knot
 from lockwatch._core.originals import get_ident, start_new_thread
 from lockwatch._core.waits import Wait
@@ -140,6 +140,7 @@ def deliver(finding: findings.Finding) -> None:
         try:
             sink(finding)
         except Exception as error:
+            signals.pass_on(error)
             remove_sink(sink)
             note_internal(f"sink {getattr(sink, '__qualname__', sink)!s}", error)
     _record.append(finding)
@@ -155,7 +156,8 @@ def announce(finding: findings.Finding) -> None:
         for callback in _callbacks.copy():
             try:
                 callback(finding)
-            except Exception:
+            except Exception as error:
+                signals.pass_on(error)
                 if callback in _callbacks:
                     _callbacks.remove(callback)
                 message = f"a callback of on_finding failed and was removed:\n{traceback.format_exc()}"
@@ -177,7 +179,8 @@ def announce_apart(finding: findings.Finding) -> None:
 
 
 def note_internal(where: str, error: BaseException) -> None:
-    """Say once for each place that lockwatch itself failed there."""
+    """Say once for each place that lockwatch itself failed there; raise what a signal handler raised there."""
+    signals.pass_on(error)
     mine = object()
     if _failed.setdefault(where, mine) is not mine:
         return

@@ -496,21 +496,39 @@ static PyObject *mutex_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObje
     return (PyObject *)m;
 }
 
+/* The globals of modules that are machinery, as far as they were met: kept for good, so that no other dictionary comes to
+   stand at their address. */
+static PyObject *machines[16];
+
+/* Whether a frame is machinery; -1 if its module was not met before. */
+static int is_machine(FrameHead *frame)
+{
+    PyObject *globals = frame->globals, *nobody = NULL;
+    const int most = (int)(sizeof machines / sizeof *machines);
+    int i = 0;
+    for (PyObject *one; i < most && (one = __atomic_load_n(&machines[i], __ATOMIC_RELAXED)) != NULL; i++) {
+        if (one == globals)
+            return 1;
+    }
+    PyObject *module = PyDict_GetItemWithError(globals, core.str_module), *known = NULL;
+    if (module != NULL && PyUnicode_CheckExact(module))
+        known = PyDict_GetItemWithError(core.machinery, module);
+    if (known == Py_True && i < most &&
+        __atomic_compare_exchange_n(&machines[i], &nobody, globals, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        Py_INCREF(globals);
+    return known == NULL ? -1 : known == Py_True;
+}
+
 /* The frame in which a lock is made, if it is found at once as `_made` finds it: the first that is not machinery. */
 static FrameHead *makers_frame(FrameHead *frame)
 {
     for (; frame != NULL && core.machinery != NULL; frame = frame->previous) {
         if (!is_python(frame))
             continue;
-        PyObject *module = PyDict_GetItemWithError(frame->globals, core.str_module), *known = NULL;
-        if (module != NULL && PyUnicode_CheckExact(module))
-            known = PyDict_GetItemWithError(core.machinery, module);
-        if (known == Py_False)
-            return frame;
-        if (known != Py_True)
-            break; /* not met before */
-        PyObject *name = ((PyCodeObject *)FRAME_CODE(frame))->co_name;
-        if (PyUnicode_CompareWithASCIIString(name, "<module>") == 0)
+        int machine = is_machine(frame);
+        if (machine < 0)
+            break;
+        if (!machine || ((PyCodeObject *)FRAME_CODE(frame))->co_name == core.str_toplevel)
             return frame;
     }
     PyErr_Clear();
@@ -839,6 +857,7 @@ static int execute(PyObject *module)
     core.str_pop = PyUnicode_InternFromString("pop");
     core.str_name = PyUnicode_InternFromString("name");
     core.str_module = PyUnicode_InternFromString("__name__");
+    core.str_toplevel = PyUnicode_InternFromString("<module>"); /* as the names of all code objects are */
     core.str_parker = PyUnicode_InternFromString("parker");
     core.str_agent = PyUnicode_InternFromString("agent");
     core.str_main = PyUnicode_InternFromString("main");

@@ -71,7 +71,7 @@ static struct {
     PyObject *threading, *machinery; /* dictionaries: globals of threading; module name -> whether machinery */
     PyObject *native;                /* code object that stands for a caller that is not Python */
     PyObject *str_became_signal, *str_refuse_release, *str_made, *str_odd_arguments, *str_holds, *str_record,
-        *str_pop, *str_name, *str_module, *str_parker, *str_agent, *str_main, *str_since_ns, *str_threshold, *str_locked,
+        *str_pop, *str_name, *str_module, *str_toplevel, *str_parker, *str_agent, *str_main, *str_since_ns, *str_threshold, *str_locked,
         *str_release, *str_release_all, *str_take_again, *str_getters, *str_wake, *str_get_slowly;
 } core;
 
@@ -156,7 +156,7 @@ static int try_incref(PyObject *o)
 #define OWNER(m) ((m)->owner)
 #define SET_OWNER(m, r) ((m)->owner = (r))
 #define FENCE() ((void)0)
-#define LIST_SIZE(q) PyList_GET_SIZE(q)
+#define LIST_SIZE(q) Py_SIZE(q) /* of a deque, too */
 #define QUEUE(m) ((m)->queue)
 #define STARVING(m) ((m)->starving)
 #define lock_guard(guard) ((void)(guard))

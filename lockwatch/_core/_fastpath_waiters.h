@@ -89,8 +89,12 @@ static PyObject *recursive_release_save(PyObject *self, PyObject *Py_UNUSED(none
     Record *me = find_record(CURRENT_STATE());
     if (me == NULL)
         return NULL;
-    PyObject *hold = OWNER(m) == me && !queued(m) ? current_hold(m) : NULL;
-    PyObject *saved = hold == NULL ? NULL : Py_BuildValue("iN", m->count, hold);
+    PyObject *saved = NULL, *hold;
+    if (OWNER(m) == me && !queued(m)) { /* what a hold says of how it was taken; whose and since when is not needed */
+        hold = m->hold == NULL ? Py_BuildValue("OOOiOO", Py_None, Py_None, m->code, m->lasti, Py_None, m->with ? Py_True : Py_False)
+                               : current_hold(m);
+        saved = hold == NULL ? NULL : Py_BuildValue("iN", m->count, hold);
+    }
     if (saved != NULL) {
         int count = m->count;
         m->count = 0;

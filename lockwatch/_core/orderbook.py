@@ -15,7 +15,7 @@ from collections import deque
 from itertools import pairwise
 from time import sleep
 
-from lockwatch._core import hooks, mutexbase, settings
+from lockwatch._core import hooks, mutexbase, settings, signals
 from lockwatch._core.orderedges import Context, LockClass, LockFacts, stands_for_locks
 from lockwatch._core.orderrelation import Cycle, Relation
 from lockwatch._core.originals import allocate_lock
@@ -175,6 +175,7 @@ def _is_new(contexts: Sequence[Context]) -> bool:
 
 
 def failed(error: Exception) -> None:
+    signals.pass_on(error)
     settings.order = False
     hooks.internal("lock order (now off)", error)
 

@@ -68,17 +68,21 @@ class Clock:
 
     def known(self) -> dict[int, int]:
         """Return what has happened by the end of this segment: what a child or a waiter gets to know."""
-        if not self.noted and len(self.seen) <= MOST:
-            return self.seen
-        vector = self.seen.copy()
+        vector = self.seen
         if self.noted:
+            vector = vector.copy()
             vector[self.number] = self.segment
-        return _bounded(vector)
+        elif len(vector) > MOST:
+            vector = vector.copy()
+        return vector if len(vector) <= MOST else _bounded(vector)
 
     def knows(self, vector: dict[int, int]) -> bool:
         """Return whether all in ``vector`` is over already."""
-        seen, number = self.seen, self.number
-        return all(segment <= seen.get(clock, 0) or clock == number for clock, segment in vector.items())
+        seen = self.seen
+        for clock, segment in vector.items():  # noqa: SIM110 - asked for each result of a pool
+            if segment > seen.get(clock, 0) and clock != self.number:
+                return False
+        return True
 
     def learn(self, vector: dict[int, int]) -> None:
         """Begin a segment that comes after all in ``vector``."""
@@ -209,15 +213,18 @@ def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
                     merged = vector.copy()
                 merged[clock] = segment
         seen = merged
-    agent.clock = Clock(seen or vector)
-    forget_chains(agent)
-    return agent.clock
+    agent.clock = work = Clock(seen or vector)
+    if agent.chains:
+        forget_chains(agent)
+    return work
 
 
 def end_work(agent: Agent) -> None:
-    """The calling agent has ended a piece of work."""
-    agent.clock = clock = Clock((agent.clock or clock_of(agent)).known())
-    forget_chains(agent)
+    """The calling agent has ended a piece of work; if that saw no order, its clock goes on until the next one."""
+    clock = agent.clock or clock_of(agent)
+    if clock.noted:
+        agent.clock = clock = Clock(clock.known())
+        forget_chains(agent)
     thread = agent.thread()
     if thread is not None:
         thread.__dict__[ATTRIBUTE] = clock

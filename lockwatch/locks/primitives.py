@@ -22,6 +22,7 @@ from lockwatch._core import agents
 from lockwatch.locks import turns
 from lockwatch.locks.condition import Condition
 from lockwatch.locks.lock import Lock
+from lockwatch.locks.turns import ATTRIBUTE as TURN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,8 @@ _acquire = threading.Semaphore.acquire
 def enter_semaphore(self: Any) -> bool:
     """Take a permit by ``with``: this thread will give it back."""
     taken: bool = _acquire(self)
-    if turns.take(self, True, True):
+    turn = self.__dict__.get(TURN)
+    if turn is not None and turns.take(self, turn, True, True):
         return taken
     try:
         permits = self._lockwatch_permits
@@ -72,8 +74,8 @@ def watched_acquire(original: Callable[..., bool]) -> Callable[..., bool]:
     @wraps(original)
     def acquire(self: Any, blocking: bool = True, timeout: float | None = None) -> bool:
         taken = original(self, blocking, timeout)
-        if taken:
-            turns.take(self, timeout is None and bool(blocking), False)
+        if taken and (turn := self.__dict__.get(TURN)) is not None:
+            turns.take(self, turn, timeout is None and bool(blocking), False)
         return taken
 
     return acquire
@@ -84,7 +86,9 @@ def watched_release(original: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(original)
     def release(self: Any, n: int = 1) -> None:
-        turns.give(self, n)
+        turn = self.__dict__.get(TURN)
+        if turn is not None:
+            turns.give(self, turn, n)
         if sys._getframe(1).f_code is not _EXIT:
             self._lockwatch_loose = True
         original(self, n)

@@ -67,8 +67,9 @@ class RLock(RecursiveMutex, WatchedLock):
 
     def _take_again(self, saved: tuple[int, Hold]) -> None:
         """Take the lock again as it was before `_release_all`, with the place where it was taken first."""
-        count, (agent, ref, code, lasti, _, how, *_) = saved
-        hold = (agents.current(), ref, code, lasti, monotonic_ns(), how)
+        count, (_, _, code, lasti, _, how, *_) = saved
+        agent = agents.current()
+        hold = (agent, self._ref, code, lasti, monotonic_ns(), how)
         now = self._state.setdefault(OWNED, hold)
         if now is hold and not self._queue:
             agent.holds[self._key] = hold

@@ -91,11 +91,12 @@ def begin(semaphore: Any, permits: object) -> None:
         semaphore.__dict__[ATTRIBUTE] = Turn(semaphore)
 
 
-def take(semaphore: Any, waits: bool, by_with: bool) -> bool:
+def take(semaphore: Any, turn: Turn, waits: bool, by_with: bool) -> bool:
     """Note that the caller has taken the permit.
 
     Args:
         semaphore: The semaphore.
+        turn: Its turn.
         waits: Whether it would have waited for ever.
         by_with: Whether it is given back at the end of a ``with``.
 
@@ -105,8 +106,7 @@ def take(semaphore: Any, waits: bool, by_with: bool) -> bool:
     Raises:
         LockOrderError: Under ``order="raise"``, for an order that can deadlock; the permit is back then.
     """
-    turn: Turn | None = semaphore.__dict__.get(ATTRIBUTE)
-    if turn is None or not settings.order:
+    if not settings.order:
         return False
     try:
         if turn.proven > len(signal_classes) and turn.take_for_caller(by_with, waits):
@@ -148,10 +148,9 @@ def owner_by_with(semaphore: Any) -> Agent | None:
     return hold[AGENT] if hold is not None and hold[HOW] else None
 
 
-def give(semaphore: Any, permits: object) -> None:
+def give(semaphore: Any, turn: Turn, permits: object) -> None:
     """Note that permits are about to come back."""
-    turn: Turn | None = semaphore.__dict__.get(ATTRIBUTE)
-    if turn is None or (permits == 1 and turn.proven and turn.give_back()):
+    if permits == 1 and turn.proven and turn.give_back():
         return
     hold, taker = turn._state.get(OWNED), turn.taker
     owner = taker if hold is None else hold[AGENT]
