@@ -203,8 +203,12 @@ def joined(thread: Any) -> None:
 
 
 def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
-    """The calling agent begins a piece of work that was submitted after ``vector``; return the work's clock."""
-    seen = (agent.clock or clock_of(agent)).known()
+    """The calling agent begins a piece of work that was submitted after ``vector``; return the work's clock.
+
+    It stays the thread's own afterwards, too, unless `end_work` is called: to be done if an order was noted in it.
+    """
+    before = agent.clock or clock_of(agent)
+    seen = before.known() if before.noted else before.seen
     if seen and vector:
         merged = vector
         for clock, segment in seen.items():
@@ -216,15 +220,18 @@ def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
     agent.clock = work = Clock(seen or vector)
     if agent.chains:
         forget_chains(agent)
+    _give_to_thread(agent, work)
     return work
 
 
 def end_work(agent: Agent) -> None:
-    """The calling agent has ended a piece of work; if that saw no order, its clock goes on until the next one."""
-    clock = agent.clock or clock_of(agent)
-    if clock.noted:
-        agent.clock = clock = Clock(clock.known())
-        forget_chains(agent)
+    """The calling agent has ended a piece of work."""
+    agent.clock = clock = Clock((agent.clock or clock_of(agent)).known())
+    forget_chains(agent)
+    _give_to_thread(agent, clock)
+
+
+def _give_to_thread(agent: Agent, clock: Clock) -> None:
     thread = agent.thread()
     if thread is not None:
         thread.__dict__[ATTRIBUTE] = clock

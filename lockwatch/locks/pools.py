@@ -35,11 +35,12 @@ def watched_run(original: Callable[..., None]) -> Callable[..., None]:
         if submitted is None:
             original(self, *arguments)
             return
-        future._lockwatch_clock = segments.begin_work(me, submitted)
+        clock = future._lockwatch_clock = segments.begin_work(me, submitted)
         try:
             original(self, *arguments)
         finally:
-            segments.end_work(me)
+            if clock.noted or me.clock is not clock:
+                segments.end_work(me)
 
     return run
 

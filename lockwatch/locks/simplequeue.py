@@ -119,7 +119,18 @@ class SimpleQueue(Named, original):  # type: ignore[type-arg]
         frame: FrameType | None = sys._getframe(1)
         if frame is not None and frame.f_globals is globals():
             frame = frame.f_back
-        return self._wait(timeout_ns, frame)
+        since_ns = monotonic_ns()
+        if not agents.current().waits:  # not on top of a wait, which has to give way first
+            try:  # most waits are over in a moment: nothing is published before, and no getter made
+                return _get(self, True, _NAP if timeout_ns is None else min(timeout_ns / 1e9, _NAP))
+            except queue.Empty:
+                if timeout_ns is not None and timeout_ns <= blocking.NAP_NS:
+                    raise
+        return self._wait(timeout_ns, since_ns, frame)
+
+    def _get_after_nap(self) -> Any:
+        """Go on with a wait without a time-out, the beginning of which was slept in C."""
+        return self._wait(None, monotonic_ns() - blocking.NAP_NS, sys._getframe(1))
 
     def blockers(self, wait: Wait, /) -> Blockers:
         """Say that anybody could put something in, unless that has happened."""
@@ -152,16 +163,7 @@ class SimpleQueue(Named, original):  # type: ignore[type-arg]
             return False
         return True
 
-    def _wait(self, timeout_ns: int | None, frame: FrameType | None) -> Any:
-        since_ns = monotonic_ns()
-        if not agents.current().waits:  # not on top of a wait, which has to give way first
-            try:  # most waits are over in a moment: nothing is published before, and no getter made
-                return _get(
-                    self, True, _NAP if timeout_ns is None else min(timeout_ns, blocking.NAP_NS) / 1e9
-                )
-            except queue.Empty:
-                if timeout_ns is not None and timeout_ns <= blocking.NAP_NS:
-                    raise
+    def _wait(self, timeout_ns: int | None, since_ns: int, frame: FrameType | None) -> Any:
         getters = self._getters
         while True:
             parker = parking.new_parker()
