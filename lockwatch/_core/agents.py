@@ -7,15 +7,13 @@ Guarantees:
   * An agent knows that it has ended: its thread's local storage holds a sentinel whose finalizer says so.
     That also covers threads that the ``threading`` module does not know of. What else is in the local storage
     is cleared away in any order, and may run the program's code; so the agent is *dying* for a moment more.
-  * Nothing here keeps a ``Thread`` object alive, or makes one (``threading.current_thread()`` would).
+  * Nothing here keeps a ``Thread`` object alive, or makes one.
   * After a fork only the forking thread's agent lives; the others are marked `ended` and `lost_in_fork`.
 
-Assumed atomic, with and without the GIL: one store into or pop from `by_ident`; ``dict.copy``; ``setdefault``
-    in a thread's
-own local dictionary (as against a signal handler that registers the same thread).
+Assumed atomic, with and without the GIL: one store into or pop from `by_ident`; ``dict.copy``; ``setdefault`` in
+a thread's own local dictionary (as against a signal handler that registers the same thread).
 
-Cost: `current` is one look-up in thread-local storage; registration walks to the bottom of the stack once per
-    thread.
+Cost: `current` is one look-up in thread-local storage; registration walks to the bottom of the stack once.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ import threading
 import weakref
 from itertools import count
 
-from lockwatch._core.frames import current_frames
+from lockwatch._core.gone import end_mark, has_vanished, is_gone
 from lockwatch._core.holds import AGENT
 from lockwatch._core.originals import ThreadLocal, get_ident
 
@@ -107,7 +105,7 @@ class Agent:
         self.thread_ref = None if thread is None else weakref.ref(thread)
         self.end_mark: Any = None
         if thread is not None and not isinstance(thread, threading._DummyThread):
-            self.end_mark = getattr(thread, "_tstate_lock", None) or _task(native_id)
+            self.end_mark = end_mark(thread, native_id)
 
     def thread(self) -> threading.Thread | None:
         """Return the ``Thread`` object, if there is one and it is still alive as an object."""
@@ -151,6 +149,9 @@ internal_idents: set[int] = set()
 dying: dict[int, Agent] = {}
 """Agents that have ended, by serial, until their threads are seen to be gone: see `is_dying`."""
 
+untold: dict[int, Agent] = {}
+"""Agents that have not ended, and whose idents are others' now, by serial."""
+
 families: list[Callable[[], list[Agent]]] = []
 """Each returns the living agents of another kind than threads."""
 
@@ -174,7 +175,6 @@ end_holds: Callable[[Agent], None] = _nothing
 _weights: weakref.WeakKeyDictionary[threading.Thread, int] = weakref.WeakKeyDictionary()
 _local = ThreadLocal()
 _process = os.getpid()
-_TASKS = os.path.isdir("/proc/self/task")
 
 
 class _Sentinel:
@@ -193,11 +193,16 @@ class _Sentinel:
 
 
 def _ended(agent: Agent) -> None:
+    if agent.ended and not agent.lost_in_fork:
+        return  # that was seen before it was said
     dying[agent.serial] = agent
     agent.ended = True
     end_holds(agent)
+    untold.pop(agent.serial, None)
     if by_ident.get(agent.ident) is agent:
-        by_ident.pop(agent.ident, None)
+        heir = by_ident.pop(agent.ident, None)
+        if heir is not None and heir is not agent:  # told late, and the ident has just been given on
+            by_ident.setdefault(agent.ident, heir)
     if os.getpid() != _process:  # the threads that a fork left behind are cleared away in the child
         agent.lost_in_fork = True
         return
@@ -215,17 +220,19 @@ def is_dying(agent: Agent) -> bool:
     if _is_gone(agent):
         dying.pop(agent.serial, None)
         return False
-    return (
-        agent.ident != get_ident()
-    )  # if it is this one: whoever asks as the last thing it does is not to count
+    return agent.ident != get_ident()  # whoever asks as the last thing it does is not to count
 
 
 def any_dying() -> bool:
     """Whether there is a thread, other than this one, that is being cleared away."""
-    still_here = [
-        agent for agent in dying.copy().values() if is_dying(agent)
-    ]  # all are asked: some are forgotten
-    return bool(still_here)
+    return bool([agent for agent in dying.copy().values() if is_dying(agent)])  # asks all: some are forgotten
+
+
+def end_the_vanished() -> None:
+    """Do for threads that are gone without a word what they should have done."""
+    for agent in (*by_ident.copy().values(), *untold.copy().values()):
+        if has_vanished(agent, by_ident.get(agent.ident)):
+            _ended(agent)
 
 
 def may_act_yet(agent: Agent) -> bool:
@@ -240,16 +247,7 @@ def may_act_yet(agent: Agent) -> bool:
 
 
 def _is_gone(agent: Agent) -> bool:
-    """Whether the interpreter has cleared the thread away."""
-    mark = agent.end_mark
-    if mark is None:
-        return agent.ident not in current_frames()
-    return not (os.path.exists(mark) if isinstance(mark, str) else mark.locked())
-
-
-def _task(native_id: int) -> str | None:
-    """Return the path under which Linux lists a thread."""
-    return f"/proc/self/task/{native_id}" if _TASKS else None
+    return is_gone(agent, by_ident.get(agent.ident))
 
 
 def _thread_of_this_stack(ident: int) -> threading.Thread | None:
@@ -275,6 +273,9 @@ def _register() -> Agent:
     storage = _local.__dict__
     claimed: Agent = storage.setdefault("agent", agent)
     if claimed is agent and before is None:
+        last = by_ident.get(ident)
+        if last is not None and last.end_mark is not None:
+            untold[last.serial] = last
         by_ident[ident] = agent
         sentinel = _Sentinel()
         sentinel.agent = agent
@@ -386,6 +387,7 @@ def _after_fork_in_child() -> None:
     by_ident.clear()
     by_ident[me.ident] = me
     dying.clear()
+    untold.clear()
     internal_idents.clear()
     _before_fork = {}
 

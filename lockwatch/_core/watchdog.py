@@ -4,6 +4,7 @@ What a waiter cannot see when it goes to sleep:
   * A thread ends, and with it the hope of those that wait for what it held. It may still release things while
   its local storage
     is cleared away; so the look is taken when it is gone altogether.
+  * A thread is gone, and nothing said so (`lockwatch._core.gone`).
   * A knot was not believed, since a signal handler or finalizer was running on top of one of its waits.
   * A check was lost (to an exception, a race with a thread in C): every wait is looked at again once it is
   old. The period is
@@ -139,6 +140,8 @@ def _watch() -> None:
     settled = True
     while not _stopping and idle < 2:
         parking.park(_bell, _dying_ns() if _ended else _next_ns(period))
+        if oldest and monotonic_ns() - oldest[0].since_ns >= parking.LONG_NS:
+            agents.end_the_vanished()  # somebody waits long: is everybody there who seems to be awake?
         _look_after_the_ended()
         leftovers.work_off()
         if _unsettled and settled:

@@ -125,6 +125,32 @@ def test_a_thread_that_threading_does_not_know(crew: Crew) -> None:
     assert found.parties[1].daemon is None
 
 
+def test_a_dying_thread_whose_ident_is_given_again(crew: Crew) -> None:
+    """What has ended is not dying any more once another native thread has its ident; with the same one it still is.
+
+    (An agent that counted as dying would hide each deadlock of cause "asleep", as long as that other thread lives.)
+    """
+    leave = threading.Event()
+    heir = crew.start(lambda: (agents.current(), leave.wait(10)))
+    crew.until(lambda: heir.agent is not None)
+    assert heir.agent is not None
+    other, same = (
+        agents.Agent(heir.agent.ident, native_id, None)
+        for native_id in (threading.get_native_id(), heir.agent.native_id)
+    )
+    for agent in (other, same):
+        agent.ended = True
+        agents.dying[agent.serial] = agent
+    try:
+        assert not agents.is_dying(other)
+        assert agents.is_dying(same)
+        assert agents.any_dying()
+    finally:
+        leave.set()
+        crew.join()
+        agents.dying.clear()
+
+
 # --- fork ------------------------------------------------------------------------------------------------------------
 
 FORK = """
