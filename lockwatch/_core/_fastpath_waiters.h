@@ -46,7 +46,7 @@ static int kept_waiting(PyObject *head)
     return kept;
 }
 
-/* Release a lock that is the caller's, and that others wait for: free it and wake the head, as _pass_on() does in normal
+/* Release a lock that is the caller's, and that others wait for: free it and wake the head, as pass_on() does in normal
    mode. NULL without an exception if mutex.py has to: in starvation mode, or at its beginning; for a head that is in the
    main thread (the one behind it is woken, too). */
 static Py_NO_INLINE PyObject *release_beside(Mutex *m, Record *me)

@@ -20,8 +20,9 @@ from types import MethodDescriptorType
 
 from lockwatch._core import agents, hooks, leftovers, lockorder, mutexbase, settings
 from lockwatch._core.blocking import NAP_NS
+from lockwatch._core.handover import release_slow, wake_next
 from lockwatch._core.holds import NoLaterThan
-from lockwatch._core.mutex import Waiter, acquire_slow, release_slow, wake_next
+from lockwatch._core.mutex import Waiter, acquire_slow
 from lockwatch._core.mutexbase import MutexMethods
 from lockwatch._core.timeouts import check_timeout
 

@@ -36,10 +36,10 @@ Invariants
       again at the head with its clock running on (Go's LIFO re-queue), and a second release that finds it
       woken does nothing more (its permit is there already: Go's *woken* bit).
   M3  A waiter that leaves ``_queue`` without the lock passes the wake-up on that it may have swallowed.
-  M4  A grant is: claim the head's verdict, unpark it, store its hold over one's own, unpark it once more. Only
-      the owner grants, so a claim that was not followed up (an exception came between) is its own, and is
-      completed when the release is run again. Nobody who owns a lock sleeps until a frame runs on: a signal
-      handler may wait on top of that frame.
+  M4  A grant is: claim the head's verdict, unpark it, store its hold over one's own, unpark it once more. A claim
+      that was not followed up (an exception came between) is completed when the release is run again. Two threads
+      may release one plain lock at once: the first that signs the claim grants, the other one comes too late (M9).
+      Nobody who owns a lock sleeps until a frame runs on: a signal handler may wait on top of that frame.
   M5  In starvation mode nobody overtakes: a newcomer that wins the compare-and-swap in the instant in which
       the mode changes gives the lock on. The hold that it gives on is never the one that it waits with: the
       lock may come back to it while it still does so, and it would not see the difference.
@@ -49,6 +49,8 @@ Invariants
   M8  A wait whose frame is suspended, by a signal handler or finalizer of the same thread that itself comes
       to wait, *gives way*: it leaves the queue, what it had been granted goes on to the next, and it queues
       again at the head when its frame runs on. No thread waits for a frame that cannot run.
+  M9  A release that finds that another thread has let go of the hold that it read is refused, as if it had come
+      in the instant in which the lock was free: that lies within the call. So no release is lost without a word.
 
 Each line below touches the shared state at most once, so that the test that walks all interleavings line by line
 covers what threads can do. Assumed atomic, with and without the GIL: see `lockwatch._core.waits`, and the dictionary
@@ -66,11 +68,11 @@ GIL a woken thread cannot say so itself until the interpreter switches, up to 5 
 
 from __future__ import annotations
 
-from time import monotonic_ns, sleep
+from time import monotonic_ns
 
 from lockwatch._core import agents, detector, hooks, parking, settings
+from lockwatch._core.handover import OWNED, pass_on, starves, unqueue, wake_next
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER, SINCE, TAKEN, is_waiters
-from lockwatch._core.signals import may_run_handler
 from lockwatch._core.waits import (
     GRANTED,
     INTERRUPTED,
@@ -85,14 +87,9 @@ from lockwatch._core.waits import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
     from lockwatch._core.mutexbase import MutexBase
-
-OWNED = 0
-"""The key under which ``_state`` keeps the owner's hold."""
 
 _FOLLOW_UP_NS = 1_000_000
 """How long to sleep at most before looking again whether a grant that was begun has been completed (M4)."""
@@ -138,10 +135,10 @@ class Waiter(Wait):
         lock: MutexBase = self.resource  # type: ignore[assignment]
         if self.slot.setdefault(VERDICT, SUSPENDED) is GRANTED:
             _follow_up(lock, self)
-        _unqueue(lock, self)
+        unqueue(lock, self)
         now = lock._state.get(OWNED)
         if is_waiters(now, self.parker):
-            _pass_on(lock, now)
+            pass_on(lock, now)
         else:
             wake_next(lock)
         if not self.leaving:
@@ -201,16 +198,16 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
             now = state.setdefault(OWNED, waiter.hold)
             if is_waiters(now, parker):
                 if woken or not lock._starving or waiter.slot or _in_turn(queue, waiter):
-                    _unqueue(lock, waiter)
+                    unqueue(lock, waiter)
                     withdraw(waiter)
                     if waiter.slot.get(VERDICT) is not SUSPENDED or is_waiters(state.get(OWNED), parker):
                         return _own(lock, waiter)
                     publish(waiter)  # M8: it was given on
                 else:
                     waiter.hold = (*now[:PARKER], parker, [0])  # another one: we may be granted it on the way
-                    _pass_on(lock, now)  # M5
+                    pass_on(lock, now)  # M5
                 continue
-        if woken and not lock._starving and _starves(waiter):
+        if woken and not lock._starving and starves(waiter):
             lock._starving = True  # M6: first the mode, then look again
             continue
         if not look:
@@ -244,10 +241,6 @@ def _in_turn(queue: list[Waiter], waiter: Waiter) -> bool:
     return waiter in heads and (heads[0] is waiter or heads[0].agent.main)
 
 
-def _starves(waiter: Waiter) -> bool:
-    return monotonic_ns() - waiter.since_ns > settings.starvation_threshold_ns
-
-
 def _time_left(waiter: Waiter) -> int | None:
     """Return for how many nanoseconds to park: until the deadline or the next look, whichever is first."""
     until = waiter.deadline_ns
@@ -261,7 +254,7 @@ def _own(lock: MutexBase, waiter: Waiter) -> bool:
     """Leave the queue as the owner. Another agent may release the lock at any moment, so its state is not written."""
     hold = waiter.hold
     agent, since = hold[AGENT], hold[SINCE]
-    _unqueue(lock, waiter)
+    unqueue(lock, waiter)
     now = monotonic_ns()
     if lock._starving and (now - since <= settings.starvation_threshold_ns or not lock._queue):
         lock._starving = False
@@ -290,111 +283,19 @@ def _follow_up(lock: MutexBase, waiter: Waiter) -> None:
         parking.park(waiter.parker, _FOLLOW_UP_NS)
 
 
-def _unqueue(lock: MutexBase, waiter: Waiter) -> None:
-    try:
-        lock._queue.remove(waiter)
-    except ValueError:
-        pass
-
-
 def _leave(lock: MutexBase, waiter: Waiter) -> None:
     """Leave without the lock: out of the queue, out of the graph, wake-up and ownership passed on (M3, M7)."""
     if waiter.slot.setdefault(VERDICT, INTERRUPTED) is GRANTED:
         _follow_up(lock, waiter)
     waiter.leaving = True
-    _unqueue(lock, waiter)
+    unqueue(lock, waiter)
     withdraw(waiter)
     now = lock._state.get(OWNED)
     if is_waiters(now, waiter.parker):
         if waiter.agent.holds.get(lock._key) is waiter.hold:
             waiter.agent.holds.pop(lock._key, None)
-        _pass_on(lock, now)
+        pass_on(lock, now)
         return
     if not lock._queue:
         lock._starving = False
     wake_next(lock)
-
-
-def release_slow(lock: MutexBase, hold: Hold) -> None:
-    """Let go of ``lock`` and serve its queue; if ``hold`` is its hold no longer, only the next waiter is woken.
-
-    In starvation mode the caller gives up its time slice, so that the new owner runs at once (Go issue 33747).
-    """
-    try:
-        _pass_on(lock, hold)
-    except BaseException:
-        _pass_on(lock, hold)  # M7
-        raise
-    if lock._starving:
-        sleep(0)
-
-
-def _pass_on(lock: MutexBase, hold: Any) -> None:
-    """Grant the head in starvation mode, else free the lock; then wake. Does only the rest if run again."""
-    state = lock._state
-    queue = lock._queue
-    if not lock._starving and _kept_waiting(queue):
-        lock._starving = True
-    while lock._starving and state.get(OWNED) is hold:
-        heads = queue[:1]
-        if not heads or not _grantable(heads[0]):
-            break
-        head = heads[0]
-        if head.hold is hold and head.agent is agents.current():
-            _unqueue(lock, head)  # our own, whose clean-up was cut off: it does not wait any more
-            continue
-        verdict = head.slot.setdefault(VERDICT, GRANTED)
-        if verdict is not GRANTED:
-            _unqueue(lock, head)  # it times out, or is a victim: it is awake, and leaving
-            if verdict is SUSPENDED:
-                parking.unpark(head.parker)  # M8: it may have queued again meanwhile
-            continue
-        lock._handoffs += 1
-        parking.unpark(head.parker)  # M4
-        state[OWNED] = head.hold
-    if state.get(OWNED) is hold:
-        state.pop(OWNED, None)
-    wake_next(lock)
-
-
-def _kept_waiting(queue: list[Waiter]) -> bool:
-    """Say whether the head was woken, has waited past the threshold, and has not had the CPU yet to say so."""
-    heads = queue[:1]
-    return bool(heads) and not heads[0].parker.locked() and _starves(heads[0])
-
-
-def _grantable(waiter: Waiter) -> bool:
-    return not (waiter.agent.main and may_run_handler())
-
-
-def wake_next(lock: MutexBase) -> None:
-    """Wake whoever is to move next: the one that was granted the lock, or, if it is free, the head.
-
-    The main thread may be running a signal handler on top of its wait; so the one behind it is woken, too.
-    """
-    now = lock._state.get(OWNED)
-    if now is not None:
-        if len(now) > PARKER:
-            parking.unpark(now[PARKER])
-        return
-    for waiter in lock._queue[:2]:
-        parking.unpark(waiter.parker)
-        if not waiter.agent.main:
-            return
-
-
-def may_keep(lock: MutexBase, hold: Hold) -> bool:
-    """Say whether a newcomer that has just won the lock beside a queue may keep it: not in starvation mode (M5)."""
-    if not lock._starving:
-        return True
-    release_slow(lock, hold)
-    return False
-
-
-def reset(lock: MutexBase) -> None:
-    """Make the lock free and forget its waiters, for ``_at_fork_reinit``."""
-    hold = lock._state.pop(OWNED, None)
-    if hold is not None:
-        hold[AGENT].holds.pop(lock._key, None)
-    lock._queue.clear()
-    lock._starving = False

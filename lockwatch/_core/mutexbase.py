@@ -11,7 +11,7 @@ from itertools import count
 from weakref import ref
 
 from lockwatch._core import leftovers
-from lockwatch._core.mutex import OWNED, release_slow
+from lockwatch._core.handover import OWNED, give_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,12 +136,20 @@ class MutexBase(MutexMethods):
     def _release_for(self, hold: Hold) -> None:
         """Release the lock in the place of its owner, who may be about to enter it in its table of holds (F2)."""
         self._became_signal()
-        self._finish_release(hold)
+        self._finish_release(hold, refuse=True)
         if hold[0].holds.get(self._key) is hold:
             hold[0].holds.pop(self._key, None)
 
-    def _finish_release(self, hold: Hold) -> None:
+    def _freed_another(self, freed: Hold | None) -> None:
+        """M9: another thread was quicker, so it was not the hold that was read that we have freed, or none."""
+        if freed is None:
+            return self._refuse_release(None)
+        freed[0].holds.pop(self._key, None)
+        return None
+
+    def _finish_release(self, hold: Hold, *, refuse: bool = False) -> None:
         """F3: an exception came while we released the lock; do what is left of it."""
         if hold[0].holds.get(self._key) is hold:
             hold[0].holds.pop(self._key, None)
-        release_slow(self, hold)
+        if not give_up(self, hold) and refuse:
+            self._refuse_release(None)

@@ -33,8 +33,9 @@ from time import monotonic_ns
 
 from lockwatch._core import agents, lockorder, settings
 from lockwatch._core.agents import _local
+from lockwatch._core.handover import OWNED, may_keep, release_slow, wake_next
 from lockwatch._core.holds import AGENT
-from lockwatch._core.mutex import OWNED, acquire_slow, may_keep, release_slow, wake_next
+from lockwatch._core.mutex import acquire_slow
 from lockwatch._core.mutexbase import MutexBase
 from lockwatch._core.timeouts import check_timeout
 
@@ -172,10 +173,10 @@ class PlainMutex(MutexBase):
             owner.holds.pop(self._key, None)
             if self._queue:
                 return release_slow(self, hold)
-            self._state.pop(OWNED, None)
+            freed = self._state.pop(OWNED, None)
             if self._queue:
                 wake_next(self)  # F1
-            return None
+            return None if freed is hold else self._freed_another(freed)
         except BaseException:
             if hold is not None:
                 self._finish_release(hold)
@@ -196,10 +197,10 @@ class PlainMutex(MutexBase):
             hold[0].holds.pop(self._key, None)
             if self._queue:
                 return release_slow(self, hold)
-            self._state.pop(OWNED, None)
+            freed = self._state.pop(OWNED, None)
             if self._queue:
                 wake_next(self)  # F1
-            return None
+            return None if freed is hold else self._freed_another(freed)
         except BaseException:
             if hold is not None:
                 self._finish_release(hold)

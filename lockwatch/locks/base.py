@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from lockwatch import misuse
 from lockwatch._core import agents
 from lockwatch._core.fastpath import MutexBase, know_machinery
+from lockwatch._core.handover import OWNED, reset
 from lockwatch._core.holds import AGENT, CODE, LASTI, PARKER
-from lockwatch._core.mutex import OWNED, reset
 from lockwatch.errors import CopyError, MisuseError
 from lockwatch.locks.machinery import _known, makes_for_caller
 from lockwatch.naming import lock_name, site

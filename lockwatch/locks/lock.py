@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from lockwatch._core import agents, hooks, leftovers, ontop, orderbook, settings
 from lockwatch._core.fastpath import PlainMutex, specialised
 from lockwatch._core.frames import current_frames, standing_still
+from lockwatch._core.handover import OWNED
 from lockwatch._core.holds import AGENT, CODE, HOW
-from lockwatch._core.mutex import OWNED, acquire_slow
+from lockwatch._core.mutex import acquire_slow
 from lockwatch._core.waits import ALL, NOBODY, OPEN, Blockers
 from lockwatch.locks.base import Watched, WatchedLock
 from lockwatch.locks.sight import GIVES_BACK, in_sight, suspended_in_sight

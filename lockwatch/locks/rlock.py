@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from lockwatch import misuse
 from lockwatch._core import agents, hooks, lockorder, settings
 from lockwatch._core.fastpath import RecursiveMutex, specialised
+from lockwatch._core.handover import OWNED, give_up
 from lockwatch._core.holds import AGENT
-from lockwatch._core.mutex import OWNED, acquire_slow, release_slow
+from lockwatch._core.mutex import acquire_slow
 from lockwatch._core.waits import ALL, NOBODY, Blockers
 from lockwatch.locks.base import WatchedLock
 
@@ -62,7 +63,7 @@ class RLock(RecursiveMutex, WatchedLock):
         assert hold is not None
         count, self._count = self._count, 0
         hold[AGENT].holds.pop(self._key, None)
-        release_slow(self, hold)
+        give_up(self, hold)
         return count, hold
 
     def _take_again(self, saved: tuple[int, Hold]) -> None:
@@ -76,7 +77,7 @@ class RLock(RecursiveMutex, WatchedLock):
             self._acquisitions += 1
         else:
             if now is hold:
-                release_slow(self, hold)
+                give_up(self, hold)
             acquire_slow(self, hold, None)
             hold = self._state.get(OWNED) or hold
         self._count = count

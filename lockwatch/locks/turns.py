@@ -34,9 +34,9 @@ from weakref import ref
 
 from lockwatch._core import agents, lockorder, settings
 from lockwatch._core.fastpath import PlainMutex, specialise_turns
+from lockwatch._core.handover import OWNED
 from lockwatch._core.holds import AGENT, HOW
 from lockwatch._core.leftovers import signal_classes
-from lockwatch._core.mutex import OWNED
 from lockwatch.locks.base import WatchedLock
 from lockwatch.locks.lock import PlainPolicy
 from lockwatch.locks.machinery import is_machinery

@@ -1,6 +1,6 @@
 """An exception, a finalizer, at every line of the slow path: nothing is lost, nobody hangs, no lock is held by nobody.
 
-A trace function acts in the thread under test, at the n-th line event inside `lockwatch._core.mutex`; n runs through all of
+A trace function acts in the thread under test, at the n-th line event inside the mutex's slow paths; n runs through all of
 them until a run comes through without. After each run the lock is walked by ``_check()`` and still serves everybody.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import lockwatch
-from lockwatch._core import agents, mutex, parking, settings
+from lockwatch._core import agents, handover, mutex, parking, settings
 from lockwatch._core.fastpath import IMPLEMENTATION
 from lockwatch.locks.base import WatchedLock
 
@@ -37,7 +37,7 @@ class Injector:
 
     def trace(self, frame: FrameType, event: str, argument: object) -> Any:
         """Trace only the module under test."""
-        if frame.f_code.co_filename != mutex.__file__:
+        if frame.f_code.co_filename not in (mutex.__file__, handover.__file__):
             return None
         if event == "line" and not self.acted:
             if self.left == 0:
@@ -320,5 +320,5 @@ def test_the_harness_sees_a_lost_wake_up(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(AssertionError, match="M1"):
         lock._check()
     monkeypatch.undo()
-    mutex.wake_next(lock)
+    handover.wake_next(lock)
     ended(second)

@@ -17,8 +17,8 @@ import pytest
 
 import lockwatch
 from lockwatch._core import agents, fastpath
+from lockwatch._core.handover import OWNED
 from lockwatch._core.holds import AGENT, CODE, HOW, LASTI, LOCK, SINCE
-from lockwatch._core.mutex import OWNED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

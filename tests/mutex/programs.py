@@ -137,3 +137,28 @@ def release_when_owned_by(owner: int, lock: int = 0) -> Operation:
         yield from mutex.release()
 
     return run
+
+
+def after(other: int, operation: Operation) -> Operation:
+    """Do something when another thread is through."""
+
+    def run(world: World, thread: Thread) -> Steps:
+        yield world.until(lambda: not world.threads[other].stack)
+        yield from operation(world, thread)
+
+    return run
+
+
+def release_once(lock: int = 0) -> Operation:
+    """Release a lock when somebody owns it, and try again if another thread was quicker."""
+
+    def run(world: World, thread: Thread) -> Steps:
+        mutex = world.locks[lock]
+        while True:
+            yield world.until(lambda: bool(mutex._state))
+            try:
+                return (yield from mutex.release())
+            except RuntimeError:
+                pass
+
+    return run

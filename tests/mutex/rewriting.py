@@ -36,18 +36,18 @@ ATOMIC = frozenset(
         "_refuse_release",
         "_became_signal",
         "_in_turn",
-        "_starves",
+        "starves",
         "_time_left",
         "_grantable",
         "_in_handler",
-        "_unqueue",
+        "unqueue",
         "_kept_waiting",
         "_caller",
     ]
 )
 """Functions that are one step: at most one access to shared state each."""
 
-CLOCK = frozenset(["monotonic_ns", "_starves", "_time_left", "_kept_waiting"])
+CLOCK = frozenset(["monotonic_ns", "starves", "_time_left", "_kept_waiting"])
 """Functions that read the clock: shared state where the clock may tick."""
 
 PRIVATE = frozenset(
@@ -236,7 +236,7 @@ class Rewriter(ast.NodeTransformer):
             name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
             if name == "begin_again":
                 return OWN
-            if name in ("unpark", "_unqueue", "_kept_waiting") or (self.clock and name in CLOCK):
+            if name in ("unpark", "unqueue", "_kept_waiting") or (self.clock and name in CLOCK):
                 return SHARED
         elif isinstance(node, ast.Attribute):
             if node.attr == "slot" and getattr(node.value, "id", None) in OWN_WAITER:

@@ -14,7 +14,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import mutex, mutexbase, twin
+from lockwatch._core import handover, mutex, mutexbase, twin
 from lockwatch.locks import RLock
 from lockwatch.locks.base import WatchedLock
 
@@ -89,7 +89,7 @@ class Simulation:
     world: Any
 
     def __init__(self, mutation: Mutation | None, *, fine: bool, clock: bool) -> None:
-        modules = [mutex, mutexbase, twin]
+        modules = [handover, mutex, mutexbase, twin]
         trees = [ast.parse(inspect.getsource(module)) for module in modules]
         if mutation is not None:
             before = [ast.dump(tree) for tree in trees]

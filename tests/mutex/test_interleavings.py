@@ -13,10 +13,28 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.mutex.explorer import explore
-    from tests.mutex.programs import PLAIN, RECURSIVE, Program, pair, release_when_owned_by
+    from tests.mutex.programs import (
+        NEVER,
+        PLAIN,
+        RECURSIVE,
+        Program,
+        after,
+        pair,
+        release_once,
+        release_when_owned_by,
+    )
 else:
     from mutex_explorer import explore
-    from mutex_programs import PLAIN, RECURSIVE, Program, pair, release_when_owned_by
+    from mutex_programs import (
+        NEVER,
+        PLAIN,
+        RECURSIVE,
+        Program,
+        after,
+        pair,
+        release_once,
+        release_when_owned_by,
+    )
 
 ALL = os.environ.get("LOCKWATCH_TEST_INTERLEAVINGS") == "all"
 
@@ -166,3 +184,17 @@ def test_release_by_another_thread_at_once() -> None:
             foreign_release=True,
         )
     )
+
+
+@pytest.mark.parametrize("threshold", [NEVER, ALWAYS])
+def test_released_by_two_other_threads_at_once(threshold: int) -> None:
+    """Of two threads that release one lock, one lets its owner go, the other the next owner, or is refused."""
+    take, release = pair(release=False), [after(0, release_once())]
+    result = explore(
+        Program(
+            threads=[[take], [after(0, take)], release, release],
+            threshold=threshold,
+            foreign_release=True,
+        )
+    )
+    assert result.states > 100

@@ -46,14 +46,14 @@ PLANTED: dict[str, tuple[Replace, Program, str]] = {
         Replace(
             "release",
             """
-            self._state.pop(OWNED, None)
+            freed = self._state.pop(OWNED, None)
             if self._queue:
                 wake_next(self)
             """,
             """
             if self._queue:
                 wake_next(self)
-            self._state.pop(OWNED, None)
+            freed = self._state.pop(OWNED, None)
             """,
         ),
         NORMAL,
@@ -70,12 +70,12 @@ PLANTED: dict[str, tuple[Replace, Program, str]] = {
         "lost wake-up",
     ),
     "M3: leaves without passing the lock on": (
-        Replace("_leave", "_pass_on(lock, now)", "pass"),
+        Replace("_leave", "pass_on(lock, now)", "pass"),
         INTERRUPTED_STARVING,
         "state says that it is ours",
     ),
     "a waiter that leaves stays in the queue": (
-        Replace("_leave", "_unqueue(lock, waiter)", "pass"),
+        Replace("_leave", "unqueue(lock, waiter)", "pass"),
         TIME_OUT,
         "in the queue",
     ),
@@ -85,17 +85,17 @@ PLANTED: dict[str, tuple[Replace, Program, str]] = {
         "in the graph",
     ),
     "M4: grants without claiming the verdict": (
-        Replace("_pass_on", "head.slot.setdefault(VERDICT, GRANTED)", "GRANTED"),
+        Replace("pass_on", "head.slot.setdefault(VERDICT, GRANTED)", "GRANTED"),
         TIME_OUT_STARVING,
         "F2|state says that it is ours",
     ),
     "M4: does not wake before it stores": (
-        Replace("_pass_on", "parking.unpark(head.parker)\n        state", "state"),
+        Replace("pass_on", "parking.unpark(head.parker)\n        state", "state"),
         FINALIZER,
         "lost wake-up",
     ),
     "M4: grants the last in the queue": (
-        Replace("_pass_on", "queue[:1]", "queue[-1:]"),
+        Replace("pass_on", "queue[:1]", "queue[-1:]"),
         STARVING_TWICE,
         "not FIFO|overtook",
     ),
@@ -105,7 +105,7 @@ PLANTED: dict[str, tuple[Replace, Program, str]] = {
         "overtook",
     ),
     "M5: a newcomer does not give the lock on": (
-        Replace("_wait_turn", "_pass_on(lock, now)", "pass"),
+        Replace("_wait_turn", "pass_on(lock, now)", "pass"),
         STARVING,
         "deadlock was seen|livelock",
     ),
@@ -135,7 +135,7 @@ PLANTED: dict[str, tuple[Replace, Program, str]] = {
         "lost wake-up|livelock|overtook",
     ),
     "M8: a waiter that queued again is taken out and not woken": (
-        Replace("_pass_on", "verdict is SUSPENDED", "False"),
+        Replace("pass_on", "verdict is SUSPENDED", "False"),
         FINALIZER,
         "lost wake-up",
     ),

@@ -34,7 +34,7 @@ from typing import Any
 
 import lockwatch
 from lockwatch._core import agents
-from lockwatch._core.mutex import OWNED
+from lockwatch._core.handover import OWNED
 
 THREADS = 8
 OPERATIONS = 60

@@ -20,8 +20,8 @@ from typing import Any
 
 import lockwatch
 from lockwatch._core import agents
+from lockwatch._core.handover import OWNED
 from lockwatch._core.holds import AGENT, CODE, LASTI, LOCK
-from lockwatch._core.mutex import OWNED
 
 SECONDS, THREADS = float(sys.argv[1]), int(sys.argv[2])
 PARALLEL = not getattr(sys, "_is_gil_enabled", lambda: True)()
