@@ -140,7 +140,7 @@ def _watch() -> None:
     settled = True
     while not _stopping and idle < 2:
         parking.park(_bell, _dying_ns() if _ended else _next_ns(period))
-        if oldest and monotonic_ns() - oldest[0].since_ns >= parking.LONG_NS:
+        if any(oldest.irange_key(None, monotonic_ns() - parking.LONG_NS)):
             agents.end_the_vanished()  # somebody waits long: is everybody there who seems to be awake?
         _look_after_the_ended()
         leftovers.work_off()
