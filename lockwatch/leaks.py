@@ -28,7 +28,7 @@ from typing import Any
 from lockwatch import delivery, diagnosis, findings, releases, remarks
 from lockwatch._core import agents, hooks, leftovers
 from lockwatch._core.agents import Agent
-from lockwatch._core.frames import current_frames, standing_still
+from lockwatch._core.frames import stacks, standing_still
 from lockwatch._core.holds import AGENT, CODE, LASTI, LOCK, Hold
 from lockwatch._core.leftovers import Dropped, Passing
 from lockwatch._core.waits import Wait
@@ -237,12 +237,7 @@ def _runs(code: Any, owner: Agent) -> bool:
         return True
     runner = owner.runner() or owner
     with standing_still():
-        frame = current_frames().get(runner.ident)
-        while frame is not None:
-            if frame.f_code is code:
-                return True
-            frame = frame.f_back
-    return False
+        return any(level.f_code is code for level in stacks().get(runner.ident, ()))
 
 
 def _skipped(wait: Wait, lock: Any, hold: Hold, owner: Agent) -> None:

@@ -134,63 +134,6 @@ def test_a_thread_ends(program: Programs) -> None:
     assert [one["cause"] for one in found] == ["orphan"]
 
 
-def test_a_thread_that_is_gone_without_a_word(program: Programs) -> None:
-    """A thread's end is seen though somebody keeps its storage, which should say so: its joiner goes on, a lock is lost.
-
-    Without a GIL a finalizer can be late for that reason, or never come.
-    """
-    said, found, _ = program(
-        """
-        lock, kept = threading.Lock(), []
-        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
-        def owner():
-            kept.append(agents._local.__dict__["sentinel"])
-            lock.acquire()
-            until(lambda: waits_for(threading.main_thread(), "end of thread"))
-        thread = threading.Thread(target=owner)
-        thread.start()
-        thread.join()
-        agent = kept[0].agent
-        assert agent.ended
-        attempt(lock.acquire)
-        kept.clear()  # now it says so: nothing happens twice
-        assert agent.serial not in agents.dying
-        """,
-        settings={"reacquire_grace": 0.05},
-    )
-    assert said == ["MainThread: DeadlockError"]
-    assert sorted(str(one["cause"]) for one in found if one["kind"] == "deadlock") == ["orphan"]
-    assert sum(one["kind"] == "leak" for one in found) <= 1
-
-
-def test_a_thread_that_is_there_is_not_taken_for_gone(program: Programs) -> None:
-    """A thread that does something else for long, outside of Python, is not ended by the watchdog's looks."""
-    said, found, _ = program(
-        """
-        looks, end_the_vanished = [], agents.end_the_vanished
-        def counted():
-            end_the_vanished()
-            looks.append(1)
-        agents.end_the_vanished = counted
-        event, ready = threading.Event(), threading.Event()
-        def busy():
-            ready.set()
-            time.sleep(1)
-            until(lambda: len(looks) >= 3)
-            event.set()
-        thread = go("busy", busy)
-        ready.wait()
-        agent = agents.by_ident[thread.ident]
-        attempt(event.wait)
-        assert not agent.ended or not thread.is_alive()
-        thread.join()
-        assert len(looks) >= 3
-        """
-    )
-    assert said == ["MainThread: went on", "busy: went on"]
-    assert not found
-
-
 def test_a_lost_check_of_a_cycle(program: Programs) -> None:
     """A cycle whose check was lost when it closed is found by the watchdog, though another thread is awake."""
     said, found, _ = program(
@@ -236,6 +179,34 @@ def test_a_lost_check_of_the_last_one_awake(program: Programs, wait: str) -> Non
     assert found
     assert {one["cause"] for one in found} == {"asleep"}
     assert "MainThread: DeadlockError" in said
+
+
+def test_a_lost_check_between_two_looks(program: Programs) -> None:
+    """A wait that has just become old is looked at then, however long the watchdog means to sleep."""
+    said, found, _ = program(
+        """
+        watchdog._SHORTEST_NS = watchdog._LONGEST_NS = 60_000_000_000
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        idle = threading.Event()
+        thread = go("idle", idle.wait)
+        until(lambda: watchdog._ME in watchdog._claim)
+        time.sleep(0.2)
+        lose_first_checks()
+        one, other, meeting = threading.Lock(), threading.Lock(), threading.Barrier(2)
+        def party(first, second):
+            with first:
+                meeting.wait()
+                with second:
+                    pass
+        parties = [go("one", party, one, other), go("other", party, other, one)]
+        for party in parties:
+            party.join()
+        idle.set()
+        thread.join()
+        """
+    )
+    assert sum("DeadlockError" in words for words in said) == 1
+    assert [one["cause"] for one in found] == ["cycle"]
 
 
 def test_timed_waits_are_left_alone(program: Programs) -> None:

@@ -51,9 +51,10 @@ keeps the code object of its last user alive. Interpreter: the main one only; a 
 the twin.
 
 Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_record.h (records as objects), _fastpath_frames.h
-(call sites), _fastpath_view.h (`lock._state`), _fastpath_waiters.h (releases beside waiters, Condition), _fastpath_queue.h
-(SimpleQueue), _fastpath_turns.h (semaphores with one permit), _fastpath_tasks.h (the lock of tasks, which has nothing of
-the above but the call site), _fastpath_waiting.h (waiting for that one). */
+(call sites), _fastpath_stacks.h (what other threads run), _fastpath_view.h (`lock._state`), _fastpath_waiters.h (releases
+beside waiters, Condition), _fastpath_queue.h (SimpleQueue), _fastpath_turns.h (semaphores with one permit),
+_fastpath_tasks.h (the lock of tasks, which has nothing of the above but the call site), _fastpath_waiting.h (waiting for
+that one). */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -75,6 +76,7 @@ the above but the call site), _fastpath_waiting.h (waiting for that one). */
 
 #include "_fastpath_holds.h"
 #include "_fastpath_frames.h"
+#include "_fastpath_stacks.h"
 #include "_fastpath_tasks.h"
 #include "_fastpath_waiting.h"
 
@@ -793,6 +795,9 @@ static PyMethodDef module_methods[] = {
     {"specialise_queue", specialise_queue, METH_VARARGS, "Give a class of queues the methods; return it."},
     {"specialise_turns", specialise_turns, METH_O, "As specialise, for a class of turns of semaphores."},
     {"where", where, METH_NOARGS, "Return the caller's (code, lasti), for a comparison with sys._getframe()."},
+#if defined(Py_GIL_DISABLED) && KNOWN_FRAMES
+    {"stacks", stacks, METH_NOARGS, "Return what all threads run: ident -> [(code, globals), ...], innermost first."},
+#endif
     {"setup", setup, METH_VARARGS, "Take the parts of the slow path that are Python."},
     {"current_agent", current_agent, METH_NOARGS, "Return the agent that runs."},
     {"specialise_tasks", specialise_tasks, METH_O, "As specialise, for a class of locks of tasks."},

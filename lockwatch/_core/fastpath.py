@@ -18,7 +18,7 @@ from functools import partial
 from queue import Empty
 from types import MethodDescriptorType
 
-from lockwatch._core import agents, hooks, leftovers, lockorder, mutexbase, settings
+from lockwatch._core import agents, frames, hooks, leftovers, lockorder, mutexbase, settings
 from lockwatch._core.blocking import NAP_NS
 from lockwatch._core.handover import release_slow, wake_next
 from lockwatch._core.holds import NoLaterThan
@@ -130,6 +130,7 @@ else:
     )
     hooks.learn_order = hooks._learn_order  # does nothing: the twin has it learned when the slow path returns
     mutexbase.next_serial = _fastpath.next_serial
+    frames.read_stacks = getattr(_fastpath, "stacks", None)
     agents.make_holds = HeldTable
     agents.end_holds = _end
     if hasattr(os, "register_at_fork"):

@@ -4,7 +4,11 @@ Up to 3.12 that function allocates while it holds a lock of the interpreter's (g
 starts there, and a finalizer that lets another thread run, can stop the interpreter for ever. So no collection may
 start meanwhile.
 
-Cost: proportional to the number of threads.
+Nor can the frames of a thread be followed outwards while it runs, as it does at any moment without a GIL: what is read
+then may be no frame any more, and the interpreter crashes. `stacks` has the C twin read them while all threads stand
+still. (The Python twin cannot, and relies on it that a thread that sleeps is not woken in the few microseconds.)
+
+Cost: proportional to the number of threads, and of `stacks` to that of their frames.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
+    from collections.abc import Callable, Iterable, Iterator
+    from types import CodeType, FrameType
+    from typing import Any
 
 _COLLECTS_ANYWHERE = sys.version_info < (3, 12)
 _SAFE = sys.version_info >= (3, 13)
@@ -29,6 +35,40 @@ def current_frames() -> dict[int, FrameType]:
         return sys._current_frames()
     finally:
         gc.enable()
+
+
+class Level:
+    """One level of another thread's stack, with what can be known of its frame without a GIL."""
+
+    __slots__ = ("f_code", "f_globals")
+
+    def __init__(self, code: CodeType, variables: dict[str, Any]) -> None:
+        self.f_code = code
+        self.f_globals = variables
+
+
+read_stacks: Callable[[], dict[int, list[tuple[CodeType, dict[str, Any]]]]] | None = None
+"""Reads the stacks while all threads stand still; the C twin's, without a GIL."""
+
+
+def stacks() -> dict[int, Iterable[Any]]:
+    """Return what all threads run, by ident: the levels of the stack, innermost first.
+
+    They are frames under a GIL, to be gone through in `standing_still`, and once. Else they may have no more than
+    ``f_code`` and ``f_globals`` (see `Level`).
+    """
+    if read_stacks is None:
+        return {ident: _outwards(frame) for ident, frame in current_frames().items()}
+    return {
+        ident: [Level(code, variables) for code, variables in stack] for ident, stack in read_stacks().items()
+    }
+
+
+def _outwards(innermost: FrameType) -> Iterator[FrameType]:
+    frame: FrameType | None = innermost
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 class standing_still:  # noqa: N801 - used as a statement

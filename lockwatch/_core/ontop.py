@@ -7,8 +7,8 @@ waits there must be nothing but our own code (for waits inside the interpreter's
 Guarantees: reads only. A party that is just reporting another deadlock (our code, which runs the standard library's)
 counts as running; it searches again when it is done.
 
-Assumes that frames of a thread that sleeps stand still. The wait of a frame is compared under a GIL only: variables
-of a running thread cannot be read safely without one.
+The stacks are read while all threads stand still (`lockwatch._core.frames`). The wait of a frame is compared under a
+GIL only: variables of a running thread cannot be read safely without one.
 
 Cost: the frames on top of the waits of one knot; nothing before there is one.
 """
@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import sys
 
-from lockwatch._core.frames import current_frames, standing_still
+from lockwatch._core.frames import stacks, standing_still
 from lockwatch._core.originals import get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import CodeType, FrameType
     from typing import Any, TypeVar
 
@@ -50,18 +50,17 @@ def anybody_runs(edges: Sequence[Edge]) -> bool:
     """Whether one of the parties, other than the calling thread, runs something on top of its wait."""
     me = get_ident()
     with standing_still():
-        frames = current_frames()
+        everybody = stacks()
         for edge in edges:
-            frame = frames.get(edge.agent.ident)
-            if frame is not None and edge.agent.ident != me and _runs(frame, edge.wait):
+            stack = everybody.get(edge.agent.ident)
+            if stack is not None and edge.agent.ident != me and _runs(stack, edge.wait):
                 return True
     return False
 
 
-def _runs(innermost: FrameType, wait: Wait) -> bool:
-    frame: FrameType | None = innermost
+def _runs(stack: Iterable[FrameType], wait: Wait) -> bool:
     foreign = False
-    while frame is not None:
+    for frame in stack:
         known = _waiting.get(id(frame.f_code))
         if known is not None:
             if not _HAS_GIL or frame.f_locals.get(known[1]) is wait:
@@ -69,7 +68,6 @@ def _runs(innermost: FrameType, wait: Wait) -> bool:
             foreign = True  # a wait that is just beginning, or just over, on top of the one that is published
         elif not foreign:
             foreign = not _is_ours(frame)
-        frame = frame.f_back
     return False
 
 

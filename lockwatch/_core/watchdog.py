@@ -7,8 +7,8 @@ What a waiter cannot see when it goes to sleep:
   * A thread is gone, and nothing said so (`lockwatch._core.gone`).
   * A knot was not believed, since a signal handler or finalizer was running on top of one of its waits.
   * A check was lost (to an exception, a race with a thread in C): every wait is looked at again once it is
-  old. The period is
-    adaptive, as SQL Server's: 5 s, down to 100 ms after a find, then growing again.
+    old, and then again and again. The period is adaptive, as SQL Server's: 5 s, down to 100 ms after a find,
+    then growing again.
   * A wait lasts long without being provably a deadlock: a *stall* is said at a first threshold, and at a
   second one, if there is
     one, the process is given up (InnoDB warns at 240 s and gives up at 600 s).
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _LONGEST_NS = 5_000_000_000
 _SHORTEST_NS = 100_000_000
+_BREATH_NS = 100_000_000
+"""How long to leave the program alone, at least, between two looks that waits which have become old ask for."""
 _GONE_NS = 1_000_000_000
 _DYING_NS = 5_000_000
 """How often to look whether a thread that has ended is gone; 20 times more rarely after a second."""
@@ -54,6 +56,8 @@ _finished: LockType = parking.new_parker()
 _stopping = False
 _unsettled = False
 """Whether waits that are not old are to be looked at again, too."""
+_older = False
+"""Whether a wait has become old since the last look."""
 _broken: list[Exception] = []
 """What ended a watchdog that failed: there is no other one then."""
 
@@ -72,6 +76,18 @@ def start() -> None:
         start_new_thread(_run, ())
     except RuntimeError:
         _claim.pop(_ME, None)
+
+
+def look_at_old() -> None:
+    """Look soon at the calling thread's wait, which has become old; asked before it sleeps on.
+
+    Many threads may ask, and often; they all share the looks that there is time for.
+    """
+    global _older
+    start()
+    if not _older:
+        _older = True  # first this, then the bell: whoever sees it set relies on that look to come
+        parking.unpark(_bell)
 
 
 def look_after(agent: Agent) -> None:
@@ -132,15 +148,20 @@ def _run() -> None:
 
 
 def _watch() -> None:
+    global _older
     oldest: SortedKeyList = SortedKeyList(key=lambda wait: wait.since_ns)
     said: dict[int, int] = {}
     judged: set[int] = set()
-    period = _SHORTEST_NS
+    period, pause_ns, looked_ns = _SHORTEST_NS, _BREATH_NS, 0
     idle = 0
     settled = True
     while not _stopping and idle < 2:
         parking.park(_bell, _dying_ns() if _ended else _next_ns(period))
-        if oldest and monotonic_ns() - oldest[0].since_ns >= parking.LONG_NS:
+        if _older and not (_ended or _unsettled or _stopping):
+            parking.park(_bell, looked_ns + pause_ns - monotonic_ns())
+        _older = False  # first this, then the look: whoever asks now gets another one
+        began_ns = monotonic_ns()
+        if any(oldest.irange_key(None, monotonic_ns() - parking.LONG_NS)):
             agents.end_the_vanished()  # somebody waits long: is everybody there who seems to be awake?
         _look_after_the_ended()
         leftovers.work_off()
@@ -148,6 +169,8 @@ def _watch() -> None:
             period = _SHORTEST_NS // 2
         settled = not _unsettled
         found = _look_again(oldest)
+        looked_ns = monotonic_ns()
+        pause_ns = max(_BREATH_NS, 10 * (looked_ns - began_ns))
         _say_stalls(oldest, said)
         _judge_long_waits(oldest, judged)
         if not _ended:
@@ -277,7 +300,7 @@ def _stop_at_exit() -> None:
 atexit.register(_stop_at_exit)
 agents.on_end.append(look_after)
 agents.on_dying.append(look_later)
-parking.on_long_wait = start
+parking.on_long_wait = look_at_old
 hooks.look_again = look_again
 leftovers.ring = ring
 if hasattr(os, "register_at_fork"):

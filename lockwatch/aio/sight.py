@@ -13,7 +13,7 @@ from asyncio import all_tasks
 from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents, reduction, tasks
-from lockwatch._core.frames import current_frames
+from lockwatch._core.frames import stacks
 from lockwatch.aio.awaits import may_read_frames
 from lockwatch.aio.chain import frames_of
 from lockwatch.locks.sight import _DEEPEST, _DEEPEST_GLOBAL, _leads_to, _seen_from
@@ -32,8 +32,10 @@ def somebody_sees(record: Record) -> bool:
     away = {agent.ident for agent in stuck} | agents.internal_idents
     away |= {runner.ident for runner in map(_runner, loops) if runner is not None}
     nothing: frozenset[str] = frozenset()
-    for ident, frame in current_frames().items():
-        if ident not in away and _seen_from(lambda thing: thing is lock, ident, frame, nothing, nothing):
+    for ident, stack in stacks().items():
+        if ident not in away and _seen_from(
+            lambda thing: thing is lock, ident, list(stack), nothing, nothing
+        ):
             return True
     return any(_loop_sees(lock, loop, stuck) for loop in loops)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lockwatch._core import agents, hooks, leftovers, ontop, orderbook, settings
 from lockwatch._core.fastpath import PlainMutex, specialised
-from lockwatch._core.frames import current_frames, standing_still
+from lockwatch._core.frames import stacks, standing_still
 from lockwatch._core.handover import OWNED
 from lockwatch._core.holds import AGENT, CODE, HOW
 from lockwatch._core.mutex import acquire_slow
@@ -141,12 +141,8 @@ class Lock(PlainMutex, PlainPolicy, WatchedLock):
 def _runs(code: CodeType, owner: Agent) -> bool:
     """Whether the function is on the stack of a thread."""
     with standing_still():
-        frame = None if owner.ended else current_frames().get(owner.ident)
-        while frame is not None:
-            if frame.f_code is code:
-                return True
-            frame = frame.f_back
-    return False
+        stack = () if owner.ended else stacks().get(owner.ident, ())
+        return any(level.f_code is code for level in stack)
 
 
 def by_with(wait: Wait) -> bool:

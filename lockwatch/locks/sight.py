@@ -29,7 +29,7 @@ from types import CodeType, FrameType, GeneratorType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents
-from lockwatch._core.frames import current_frames, standing_still
+from lockwatch._core.frames import stacks, standing_still
 from lockwatch.locks.machinery import is_machinery
 from lockwatch.locks.verbs import mentions
 
@@ -42,6 +42,8 @@ GIVES_BACK = frozenset({"__exit__", "close", "pop_all", "release"})
 _DEEPEST = 4
 _DEEPEST_GLOBAL = 3
 _MOST = 10_000
+_AT_ONCE = 500
+"""For how many objects to ask what they refer to in one call: without a GIL each stops all threads."""
 _NOT_FOLLOWED = (type, FrameType, CodeType, str, bytes, int, float)
 _HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
@@ -79,10 +81,9 @@ def _seen(
 ) -> bool:
     ours = idle | agents.internal_idents
     with standing_still():
-        frames = current_frames()
         return any(
-            _seen_from(wanted, ident, frame, verbs, global_verbs)
-            for ident, frame in frames.items()
+            _seen_from(wanted, ident, list(stack), verbs, global_verbs)
+            for ident, stack in stacks().items()
             if ident not in ours
         )
 
@@ -90,16 +91,11 @@ def _seen(
 def _seen_from(
     wanted: Callable[[Any], bool],
     ident: int,
-    innermost: FrameType,
+    stack: list[FrameType],
     verbs: frozenset[str],
     global_verbs: frozenset[str],
 ) -> bool:
     thread = threading._active.get(ident)  # type: ignore[attr-defined]
-    stack: list[FrameType] = []
-    frame: FrameType | None = innermost
-    while frame is not None:
-        stack.append(frame)
-        frame = frame.f_back
     close = [thread] if thread is not None else []
     modules: dict[int, dict[str, Any]] = {}
     for frame in stack:
@@ -132,7 +128,7 @@ def _leads_to(wanted: Callable[[Any], bool], start: list[object], deepest: int) 
     seen: set[int] = set()
     level = start
     for _ in range(deepest):
-        following: list[object] = []
+        followed: list[object] = []
         for thing in level:
             if wanted(thing):
                 return True
@@ -145,7 +141,10 @@ def _leads_to(wanted: Callable[[Any], bool], start: list[object], deepest: int) 
             if isinstance(thing, _NOT_FOLLOWED):
                 continue
             seen.add(id(thing))
-            following.extend(gc.get_referents(thing))
+            followed.append(thing)
+        following: list[object] = []
+        for first in range(0, len(followed), _AT_ONCE):
+            following.extend(gc.get_referents(*followed[first : first + _AT_ONCE]))
             if len(seen) + len(following) > _MOST:
                 return any(wanted(other) for other in following)
         level = following
