@@ -58,7 +58,7 @@ class _Line:
 
 
 def write(name: str, level: str, message: str) -> Exception | None:
-    """Log a line, if the program has logging loaded at all (otherwise nobody could be listening).
+    """Log a line, if the program has logging loaded, and a handler for it.
 
     Args:
         name: what kind of line it is: the logger is ``lockwatch.`` and this.
@@ -69,7 +69,7 @@ def write(name: str, level: str, message: str) -> Exception | None:
         What went wrong, if anything did, and has done so by now.
     """
     logging: Any = sys.modules.get("logging")
-    if logging is None:
+    if logging is None or not _somebody_listens(logging, f"lockwatch.{name}"):
         return None
     try:
         make = logging.getLogRecordFactory()  # here, since it notes the thread
@@ -89,6 +89,15 @@ def write(name: str, level: str, message: str) -> Exception | None:
             if line.stuck() or monotonic_ns() > until:
                 break
     return line.error
+
+
+def _somebody_listens(logging: Any, name: str) -> bool:
+    """Whether a logger has handlers, its own or an ancestor's; without making it, which takes a lock of logging's."""
+    loggers = getattr(getattr(logging, "root", None), "manager", None)
+    if loggers is None:  # it is just being imported
+        return False
+    known = [loggers.loggerDict.get(one) for one in (name, name.partition(".")[0])]
+    return any(getattr(one, "handlers", None) for one in (*known, loggers.root))
 
 
 def writing() -> bool:
