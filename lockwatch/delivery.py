@@ -3,8 +3,8 @@
 Guarantees:
   * The finding is recorded and given to the built-in sinks (report file, stderr) by the thread that found it,
     before the victim is woken: whatever the victim does then, it has been said.
-  * User code (callbacks of `on_finding`, logging handlers) runs in the victim's thread, just before the error
-    is raised there, with nothing of ours held. A callback that raises is logged and removed.
+  * User code (callbacks of `on_finding`) runs in the victim's thread, just before the error is raised there, with
+    nothing of ours held. A callback that raises is logged and removed. Logging handlers: `lockwatch.loglines`.
   * Nothing here raises into the program. An error of our own becomes one finding of kind "internal".
 
 Assumed atomic, with and without the GIL: ``deque.append``, ``list.append``/``remove``/``copy``, one
@@ -20,7 +20,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 
-from lockwatch import config, diagnosis, dump, errors, findings
+from lockwatch import config, diagnosis, dump, errors, findings, loglines
 from lockwatch._core import agents, hooks, signals
 from lockwatch._core.knots import Knot
 from lockwatch._core.originals import get_ident, start_new_thread
@@ -149,7 +149,7 @@ def deliver(finding: findings.Finding) -> None:
 def announce(finding: findings.Finding) -> None:
     """Give a finding to user code: the callbacks and the log. What those find in turn is only recorded."""
     me = get_ident()
-    if me in _announcing:
+    if me in _announcing or loglines.writing():
         return
     _announcing.add(me)
     try:
@@ -197,15 +197,8 @@ def note_internal(where: str, error: BaseException) -> None:
 
 
 def _log(name: str, level: str, message: str) -> None:
-    """Log, if the program has logging loaded at all (otherwise nobody could be listening)."""
-    logging = sys.modules.get("logging")
-    if logging is None:
-        return
-    try:
-        logger = logging.getLogger(f"lockwatch.{name}")
-        if logger.hasHandlers():
-            logger.log({"error": 40, "warning": 30}.get(level, 20), "%s", message)
-    except Exception as error:
+    error = loglines.write(name, level, message)
+    if error is not None:
         note_internal("logging", error)
 
 
@@ -221,6 +214,8 @@ def _report(knot: Knot) -> findings.Finding:
             pid=os.getpid(),
             time=time.time(),
         )
+    if loglines.only_ours(knot):
+        return finding
     deliver(finding)
     if config.current().mode == "observe" or knot.victim is None:
         announce_apart(finding)

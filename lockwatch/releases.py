@@ -53,6 +53,23 @@ def releases(code: CodeType, lasti: int) -> str:
         return UNKNOWN
 
 
+def keeps_count(code: CodeType, lasti: int) -> bool:
+    """Return whether the function releases what it took, ALWAYS, and has no answer to finding it unlocked then."""
+    if releases(code, lasti) != ALWAYS:
+        return False
+    try:
+        instructions = _instructions(code)
+        method = _method(instructions, _at(instructions, lasti))
+        chain = None if method is None else _chain(instructions, method)
+        return not any(
+            _swallowed(code, instructions, one.offset, set())
+            for i, one in enumerate(instructions)
+            if one.opname in _ATTRIBUTES and one.argval in _LETS_GO and _chain(instructions, i) == chain
+        )
+    except Exception:
+        return False
+
+
 def taken_by_with(code: CodeType, lasti: int) -> bool:
     """Return whether the instruction is that of a ``with`` or ``async with``."""
     try:
@@ -97,15 +114,16 @@ def is_entered_at_once(code: CodeType, lasti: int) -> bool:
 def guarded(code: CodeType, lasti: int) -> bool:
     """Return whether the instruction stands in a ``try`` or ``with``: whoever wrote that may expect what it raises."""
     try:
-        handlers = {
-            entry.target
-            for entry in dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
-            if entry.start <= lasti < entry.end
-        }
         instructions = _instructions(code)
-        return any(_catches(instructions, _at(instructions, target)) for target in handlers)
+        return any(_catches(instructions, handler) for handler in _handlers(code, instructions, lasti))
     except Exception:
         return True
+
+
+def _handlers(code: CodeType, instructions: _Code, offset: int) -> set[int]:
+    """Return where an exception goes that is raised at an offset."""
+    entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
+    return {_at(instructions, entry.target) for entry in entries if entry.start <= offset < entry.end}
 
 
 def _instructions(code: CodeType) -> _Code:
@@ -310,3 +328,19 @@ def _catches(instructions: _Code, handler: int) -> bool:
             continue
         return one.opname not in {"CALL_INTRINSIC_1", "CLEANUP_THROW", "POP_EXCEPT", "RERAISE"}
     return True
+
+
+def _swallowed(code: CodeType, instructions: _Code, offset: int, seen: set[int]) -> bool:
+    """Whether what is raised at an offset may end there: by an ``except`` or a ``with``; not by a ``finally``."""
+    for handler in _handlers(code, instructions, offset) - seen:
+        seen.add(handler)
+        for i, one in enumerate(instructions[handler:]):
+            if one.opname in {"CHECK_EXC_MATCH", "CHECK_EG_MATCH", "WITH_EXCEPT_START"}:
+                return True
+            if one.opname == "POP_TOP" and i <= 1:
+                return True  # except:
+            if one.opname in _RAISES:
+                if _swallowed(code, instructions, one.offset, seen):
+                    return True
+                break
+    return False

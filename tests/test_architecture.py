@@ -42,7 +42,7 @@ MIDDLE = {
     "naming",
 }
 MIDDLE |= {"leaks", "misuse", "releases"}
-MIDDLE |= {"dump", "orderfile", "ordering", "orders", "remarks", "tables", "weights"}
+MIDDLE |= {"dump", "loglines", "orderfile", "ordering", "orders", "remarks", "tables", "weights"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_core": set(),
     **{name: {"_core"} | MIDDLE for name in MIDDLE},

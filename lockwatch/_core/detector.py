@@ -238,6 +238,8 @@ def _forget_claims() -> None:
     if _claims:
         claimed = list(_claims.copy())  # first these: a claim that comes later is not looked at
         waiting = {wait.serial for agent in agents.living() for wait in agent.waits}
+        tasks = map(innermost, agents.others())
+        waiting.update(wait.serial for wait in tasks if wait is not None)
         for serial in claimed:
             if serial not in waiting:
                 _claims.pop(serial, None)

@@ -84,6 +84,9 @@ special: dict[int, list[object]] = {}
 restoring: set[int] = set()
 """Agents, by number, that take the lock of a condition again after a wait: that must not raise in mode ``raise``."""
 
+not_asked: set[int] = set()
+"""Agents, by number, whose orders are not the program's: they run its code because of something of ours."""
+
 ignored_classes: set[Any] = set()
 """Lock classes, by key, that take no part."""
 ignored = 0
@@ -153,6 +156,8 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
 
 def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> None:
     global ignored
+    if me.serial in not_asked:
+        return
     blocks = special.get(me.serial) if special else None
     if blocks and None in blocks:
         ignored += 1

@@ -12,11 +12,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lockwatch import releases
 from lockwatch._core import agents, hooks, leftovers, ontop, orderbook, settings
 from lockwatch._core.fastpath import PlainMutex, specialised
 from lockwatch._core.frames import stacks, standing_still
 from lockwatch._core.handover import OWNED
-from lockwatch._core.holds import AGENT, CODE, HOW
+from lockwatch._core.holds import AGENT, CODE, HOW, LASTI
 from lockwatch._core.mutex import acquire_slow
 from lockwatch._core.waits import ALL, NOBODY, OPEN, Blockers
 from lockwatch.locks.base import Watched, WatchedLock
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lockwatch._core.waits import Wait
 
 CO_GENERATOR = 0x20
+_GENERATORS = CO_GENERATOR | 0x200  # CO_ASYNC_GENERATOR
 _ASYNCHRONOUS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR; importing inspect takes milliseconds
 _signal_classes = leftovers.signal_classes
 """Lock classes that are signals, by the creation site: (id of the code object, instruction) -> the code object."""
@@ -54,7 +56,7 @@ class PlainPolicy(Watched):
         if self._is_signal():
             return Blockers(OPEN, (owner,), hold)
         if wait.hope and self._soft(wait, hold):
-            return Blockers(ALL, (owner,), hold, self._in_sight)
+            return Blockers(ALL, (owner,), hold, partial(self._somebody_elses, wait, hold))
         if wait.hope and wait.doubted is hold:
             return Blockers(ALL, (owner,), hold, partial(self._may_be_let_go, hold[CODE]))
         return Blockers(ALL, (owner,), hold)
@@ -62,6 +64,10 @@ class PlainPolicy(Watched):
     def _soft(self, wait: Wait, hold: Hold, /) -> bool:
         """Whether ``wait`` may be one for a signal that was never released so far."""
         return not hold[HOW] and not by_with(wait)
+
+    def _somebody_elses(self, wait: Wait, hold: Hold, idle: set[int], /) -> bool:
+        """Whether somebody else may release it: not if owner and waiter do, which leaves nothing to others."""
+        return not both_release(wait, hold) and self._in_sight(idle)
 
     def _in_sight(self, idle: set[int], /) -> bool:
         """Whether somebody else could release it, having it in sight."""
@@ -138,11 +144,36 @@ class Lock(PlainMutex, PlainPolicy, WatchedLock):
         raise hooks.misuse(f"release unlocked lock: {self._title()} is not held by anybody")
 
 
+def both_release(wait: Wait, hold: Hold) -> bool:
+    """Whether two calls that run took a lock and want it, by ``acquire()``, and release it whatever way they take.
+
+    Then it is a mutex to them. As a signal it would get one release more, by whoever lets the waiter go, and the last
+    of the three would find it unlocked.
+    """
+    code, owner = wait.code, hold[AGENT]
+    if code is None or (code.co_flags | hold[CODE].co_flags) & _GENERATORS:
+        return False
+    calls = 2 if owner is wait.agent and code is hold[CODE] else 1
+    return (
+        _running(hold[CODE], owner) >= calls
+        and releases.keeps_count(hold[CODE], hold[LASTI])
+        and releases.keeps_count(code, wait.lasti)
+    )
+
+
 def _runs(code: CodeType, owner: Agent) -> bool:
     """Whether the function is on the stack of a thread."""
+    return _running(code, owner) > 0
+
+
+def _running(code: CodeType, owner: Agent) -> int:
+    """Count the calls of a function on the stack of a thread, or in the coroutines that a task stands in."""
+    if owner.ended:
+        return 0
+    if owner.kind != "thread":
+        return sum(frame.f_code is code for frame in owner.coroutine_frames())
     with standing_still():
-        stack = () if owner.ended else stacks().get(owner.ident, ())
-        return any(level.f_code is code for level in stack)
+        return sum(level.f_code is code for level in stacks().get(owner.ident, ()))
 
 
 def by_with(wait: Wait) -> bool:

@@ -33,6 +33,7 @@ def replace() -> None:
     _replaced.put(importlock.targets())
     postimport.when_loaded("concurrent.futures._base", _futures)
     postimport.when_loaded("concurrent.futures.thread", _pools)
+    postimport.when_loaded("multiprocessing.pool", _thread_pools)
     postimport.when_loaded("asyncio", _event_loops)
 
 
@@ -40,6 +41,7 @@ def restore() -> None:
     """Put the originals back, where nobody else has replaced ours since."""
     postimport.forget("concurrent.futures._base")
     postimport.forget("concurrent.futures.thread")
+    postimport.forget("multiprocessing.pool")
     postimport.forget("asyncio")
     _replaced.restore()
 
@@ -77,6 +79,12 @@ def _pools(_module: ModuleType) -> None:
     from lockwatch.locks import pools
 
     _replaced.put(pools.targets())
+
+
+def _thread_pools(_module: ModuleType) -> None:
+    from lockwatch.locks import threadpools
+
+    threadpools.recognise_results()
 
 
 def _event_loops(_module: ModuleType) -> None:

@@ -272,6 +272,124 @@ def test_with_after_a_bare_acquire_that_is_to_be_released_here(crew: Crew) -> No
     assert job.value == "self"
 
 
+# --- bare acquires by those who release ----------------------------------------------------------------------
+
+BARE = """
+import threading, time
+import lockwatch
+from lockwatch import config
+
+config.configure(reacquire_grace=0.05)
+one, other = lockwatch.Lock(), lockwatch.Lock()
+both = threading.Barrier(2)
+
+
+def first(mine, wanted):
+    mine.acquire()
+    try:
+        if wanted is not mine:
+            both.wait()
+        second(wanted)
+    finally:
+        mine.release()
+
+
+def second(wanted):
+    wanted.acquire()
+    try:
+        print("went on")
+    finally:
+        wanted.release()
+
+
+def start(*pairs):
+    threads = [threading.Thread(target=first, args=pair, daemon=True) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def looked_again(lock):  # and there is hope yet
+    wait = lock._queue[0] if lock._queue else None
+    return wait is not None and (wait.recheck_ns or 0) - wait.since_ns > 150_000_000
+"""
+
+
+@pytest.mark.parametrize("pairs", ["(one, one)", "(one, other), (other, one)"], ids=["self", "cycle"])
+def test_who_releases_both_leaves_nothing_to_others(pairs: str, run_python: RunPython) -> None:
+    """Owner and waiter took it by ``acquire()`` and release it in ``finally``: no mutex is more of one, though others see it."""
+    done = run_python(
+        BARE
+        + f"""
+threading.excepthook = lambda error: None
+threads = start({pairs})
+while any(thread.is_alive() for thread in threads):  # awake, with the locks in sight
+    time.sleep(0.01)
+print([finding.cause for finding in lockwatch.recorded_findings() if finding.kind == "deadlock"])
+"""
+    )
+    expected = "['self']\n" if pairs == "(one, one)" else "went on\n['cycle']\n"
+    assert (done.returncode, done.stdout) == (0, expected), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("        wanted.release()", "        pass"),
+        (
+            "        mine.release()",
+            "        try:\n            mine.release()\n        except RuntimeError:\n            pass",
+        ),
+    ],
+    ids=["the waiter keeps it", "the owner may find it released"],
+)
+def test_who_leaves_a_release_to_others(line: str, instead: str, run_python: RunPython) -> None:
+    """Twin: one of the two does not release it, or is ready to find it released: that may be somebody else's part."""
+    done = run_python(
+        BARE.replace(line, instead)
+        + """
+[thread] = start((one, one))
+while not looked_again(one):
+    time.sleep(0.001)
+one.release()
+thread.join()
+assert lockwatch.recorded_findings() == ()
+"""
+    )
+    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
+
+
+def test_the_call_that_took_it_has_ended(run_python: RunPython) -> None:
+    """Twin: an earlier call took it, and was left by an exception: whoever knows of that may release it."""
+    done = run_python(
+        BARE
+        + """
+def lose():
+    one.acquire()
+    if threads:
+        raise KeyError
+    one.release()
+
+
+def body():
+    try:
+        lose()
+    except KeyError:
+        second(one)
+
+
+threads = [threading.Thread(target=body, daemon=True)]
+threads[0].start()
+while not looked_again(one):
+    time.sleep(0.001)
+one.release()
+threads[0].join()
+assert not [finding for finding in lockwatch.recorded_findings() if finding.kind == "deadlock"]
+"""
+    )
+    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
+
+
 # --- orphans -------------------------------------------------------------------------------------------------------
 
 

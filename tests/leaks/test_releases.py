@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lockwatch.releases import ALWAYS, NEVER, SOMETIMES, UNKNOWN, guarded, is_private, releases, taken_by_with
+from lockwatch.releases import (
+    ALWAYS,
+    NEVER,
+    SOMETIMES,
+    UNKNOWN,
+    guarded,
+    is_private,
+    keeps_count,
+    releases,
+    taken_by_with,
+)
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -148,3 +158,41 @@ def test_expected_errors(body: str, answer: bool) -> None:
     for kind in ("def", "async def"):
         code = compiled(body, kind=kind)
         assert guarded(code, call_of(code, "release")) is answer
+
+
+TAKEN = "lock.acquire()\ntry:\n    work()\nfinally:\n    {release}"
+COUNTS = {
+    "plainly": ("lock.acquire()\nwork()\nlock.release()", True),
+    "by finally": (TAKEN.format(release="lock.release()"), True),
+    "in a finally": (
+        "try:\n" + indent(TAKEN.format(release="lock.release()"), "    ") + "\nfinally:\n    work()",
+        True,
+    ),
+    "if it raises it": (
+        TAKEN.format(release="try:\n        lock.release()\n    except RuntimeError:\n        raise OSError"),
+        False,
+    ),
+    "unless it is free": (
+        TAKEN.format(release="try:\n        lock.release()\n    except RuntimeError:\n        pass"),
+        False,
+    ),
+    "unless anything": (
+        TAKEN.format(release="try:\n        lock.release()\n    except:\n        pass"),
+        False,
+    ),
+    "or suppresses": (TAKEN.format(release="with suppress(RuntimeError):\n        lock.release()"), False),
+    "in an except": (
+        "try:\n" + indent(TAKEN.format(release="lock.release()"), "    ") + "\nexcept Exception:\n    work()",
+        False,
+    ),
+    "if it has it": (TAKEN.format(release="if lock.locked():\n        lock.release()"), False),
+    "not at all": ("lock.acquire()", False),
+}
+
+
+@pytest.mark.parametrize("how", COUNTS)
+def test_whether_it_would_notice_a_release_too_many(how: str) -> None:
+    """Who releases what it took, and answers to nothing else, leaves no release to others."""
+    body, answer = COUNTS[how]
+    code = compiled(body)
+    assert keeps_count(code, call_of(code, "acquire")) is answer
