@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+    from typing import Any
 
 _NUMBERS = tuple(range(1, _signal.NSIG))
 _harmless: list[object] = [None, _signal.SIG_DFL, _signal.SIG_IGN]
@@ -59,7 +60,7 @@ def _handlers() -> Iterator[tuple[int, object]]:
             yield number, handler
 
 
-def _code_of(handler: object) -> object:
+def _code_of(handler: Any) -> object:
     while not hasattr(handler, "__code__"):
         inner = getattr(handler, "func", None) or getattr(handler, "__func__", None)  # a partial; a method
         if inner is None:
