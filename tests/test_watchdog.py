@@ -209,6 +209,27 @@ def test_a_lost_check_between_two_looks(program: Programs) -> None:
     assert [one["cause"] for one in found] == ["cycle"]
 
 
+def test_looks_do_not_put_off_the_end_of_a_grace(program: Programs) -> None:
+    """A wait that may be one for a signal is decided after its grace, however often the watchdog looks meanwhile."""
+    said, found, _ = program(
+        """
+        names = {"time": time}
+        exec("def body():\\n while True: time.sleep(0.02)", names)
+        threading.Thread(target=names["body"], daemon=True).start()  # awake, and sees nothing
+        watchdog._LONGEST_NS = 60_000_000
+        lose_first_checks()
+        def twice():
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()
+        go("twice", twice).join()
+        """,
+        settings={"reacquire_grace": 0.5},
+    )
+    assert said == ["twice: DeadlockError"]
+    assert [one["cause"] for one in found] == ["self"]
+
+
 def test_timed_waits_are_left_alone(program: Programs) -> None:
     """A long wait with a time-out is looked at and nothing comes of it."""
     said, found, _ = program(

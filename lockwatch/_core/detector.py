@@ -124,8 +124,10 @@ def _give_hope_up(wait: Wait, knot: Sequence[Edge]) -> Knot | None:
     if found is not None:
         return found
     now = monotonic_ns()
+    if wait.recheck_ns is not None and now < wait.recheck_ns:
+        return None  # whoever looks meanwhile does not put that off
     closed_ns = max(edge.wait.since_ns for edge in knot)
-    if now - closed_ns >= settings.reacquire_grace_ns and (wait.recheck_ns is None or now >= wait.recheck_ns):
+    if now - closed_ns >= settings.reacquire_grace_ns:
         idle = {agent.ident for agent in reduction.stuck_if_closed()}
         soft = [edge for edge in knot if edge.blockers.soft]
         if not any(edge.blockers.sight is not None and edge.blockers.sight(idle) for edge in soft):
