@@ -42,8 +42,9 @@ class ResultThing(Thing):
 
     __slots__ = ()
 
-    def _enders(self, _wait: Wait) -> Blockers:
+    def _enders(self, wait: Wait) -> Blockers:
         """Name the workers that run a part, or else all of them."""
+        del wait
         result: Any = self.subject
         pool = result._pool
         if pool is None or result.ready():
@@ -64,8 +65,9 @@ class ItemThing(Thing):
 
     __slots__ = ()
 
-    def _enders(self, _wait: Wait) -> Blockers:
+    def _enders(self, wait: Wait) -> Blockers:
         """Name the worker that runs the item, if one does."""
+        del wait
         items: Any = self.subject
         pool, wanted = items._pool, (items._job, items._index)
         if pool is None or isinstance(items, pool_module.IMapUnorderedIterator):
