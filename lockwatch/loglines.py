@@ -6,7 +6,7 @@ handler that wants one of these locks would wait for its own thread. So a line i
   * Whoever has the line to write waits for it, so that lines come in order, but not for longer than `_PATIENCE_NS`;
     and no longer at all once the writer itself is seen waiting for a lock. It writes when it gets that, at the latest
     at exit.
-  * If the writer is the victim of a deadlock with the program (it is the lightest party of any), nothing is said of
+  * If the writer is the victim of a deadlock with the program (it is always chosen), nothing is said of
     it: without its line there would have been none. Nor are orders of locks learned from writers.
 
 Assumed atomic, with and without the GIL: ``set.add``, ``discard`` and ``copy``.
@@ -22,13 +22,12 @@ from time import monotonic_ns
 from typing import Any, Final
 
 from lockwatch._core import agents, lockorder
-from lockwatch._core.knots import Knot
+from lockwatch._core.knots import EXPENDABLE, Knot
 from lockwatch._core.originals import LockType, allocate_lock, get_ident, start_new_thread
 
 _LEVELS: Final = {"error": 40, "warning": 30}
 _PATIENCE_NS: Final = 1_000_000_000
 _LOOK_S: Final = 0.01
-_LIGHTEST: Final = -sys.maxsize
 
 _writers: set[int] = set()
 """The threads that write a line right now, by their idents."""
@@ -113,7 +112,7 @@ def only_ours(knot: Knot) -> bool:
 def _write_apart(line: _Line) -> None:
     line.writer = agents.current()
     line.writer.name = "a line of the log"
-    line.writer.weight = _LIGHTEST
+    line.writer.weight = EXPENDABLE
     lockorder.not_asked.add(line.writer.serial)
     try:
         _write(line)

@@ -5,6 +5,8 @@ Values only; the searches that find them are in `lockwatch._core.detector` and `
 
 from __future__ import annotations
 
+import sys
+
 from lockwatch._core.waits import OPEN, innermost
 
 TYPE_CHECKING = False
@@ -17,6 +19,9 @@ SELF = "self"
 ORPHAN = "orphan"
 STARVED = "starved"
 ASLEEP = "asleep"
+
+EXPENDABLE = -sys.maxsize
+"""The weight of an agent that is always the victim, whatever the cause: what it does is not the program's."""
 
 
 class Edge:
@@ -90,9 +95,10 @@ def _choose_victim(cause: str, edges: tuple[Edge, ...]) -> Wait | None:
     if not candidates:
         return None
 
-    def rank(edge: Edge) -> tuple[bool, bool, int, int]:
+    def rank(edge: Edge) -> tuple[bool, bool, bool, int, int]:
         asleep = cause == ASLEEP
         return (
+            edge.agent.weight > EXPENDABLE,
             asleep and edge.blockers.rule is not OPEN,
             asleep and bool(edge.agent.daemon),
             edge.agent.weight,

@@ -158,6 +158,51 @@ for thread in threads:
     assert lines == ["went on"]
 
 
+def test_everybody_sleeps_behind_a_line(run_python: RunPython, tmp_path: Path) -> None:
+    """A line keeps the handler from the program's own records: it is the line that is given up, not a wait of the program."""
+    program = """
+import logging, threading
+
+app_lock, a, b = threading.Lock(), threading.Lock(), threading.Lock()
+
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        if record.name.startswith("lockwatch"):
+            with app_lock:
+                print("line")
+
+
+logging.getLogger().addHandler(Handler())
+turn, done = threading.Event(), threading.Event()
+
+
+def one():
+    with a, b:
+        pass
+    turn.set()
+
+
+def two():
+    turn.wait()
+    with b, a:
+        pass
+    logging.warning("needs nothing but the handler")
+    done.set()
+
+
+threads = [threading.Thread(target=one), threading.Thread(target=two)]
+with app_lock:
+    for thread in threads:
+        thread.start()
+    done.wait()
+print("went on")
+"""
+    lines, kinds = watched(run_python, tmp_path, program)
+    assert kinds == ["lock-order"]
+    assert lines == ["went on"]
+
+
 def test_a_deadlock_of_the_program_in_its_own_logging(run_python: RunPython, tmp_path: Path) -> None:
     """The twin: what the program logs itself is its own business, and found."""
     program = (
