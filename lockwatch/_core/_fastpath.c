@@ -874,8 +874,6 @@ static int execute(PyObject *module)
     core.str_take_again = PyUnicode_InternFromString("_take_again");
     core.str_getters = PyUnicode_InternFromString("_getters");
     core.str_wake = PyUnicode_InternFromString("_wake");
-    core.str_get_after_nap = PyUnicode_InternFromString("_get_after_nap");
-    core.str_waits = PyUnicode_InternFromString("waits");
     core.str_get_slowly = PyUnicode_InternFromString("_get_slowly");
     return PyErr_Occurred() ? -1 : 0;
 }

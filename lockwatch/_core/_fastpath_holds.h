@@ -72,8 +72,7 @@ static struct {
     PyObject *native;                /* code object that stands for a caller that is not Python */
     PyObject *str_became_signal, *str_refuse_release, *str_made, *str_odd_arguments, *str_holds, *str_record,
         *str_pop, *str_name, *str_module, *str_toplevel, *str_parker, *str_agent, *str_main, *str_since_ns, *str_threshold, *str_locked,
-        *str_release, *str_release_all, *str_take_again, *str_getters, *str_wake, *str_get_slowly,
-        *str_get_after_nap, *str_waits;
+        *str_release, *str_release_all, *str_take_again, *str_getters, *str_wake, *str_get_slowly;
 } core;
 
 static Record foreign = {.foreign = 1};

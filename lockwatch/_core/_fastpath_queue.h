@@ -3,9 +3,8 @@
 The class is in locks/simplequeue.py, where S1 to S3 stand; what is left here is done there. */
 
 static struct {
-    PyObject *put, *get, *get_nowait, *empty; /* methods of the original, and its exception */
-    PyObject *nap;                            /* how long to wait in the original before others are told, in seconds */
-    Py_ssize_t getters;                       /* where an instance has its deque of getters: set when it is made, for good */
+    PyObject *put, *get_nowait, *empty; /* methods of the original, and its exception */
+    Py_ssize_t getters;                 /* where an instance has its deque of getters: set when it is made, for good */
 } original;
 
 /* Call something with `self` before what was given. */
@@ -46,35 +45,15 @@ static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t giv
     return after_put(self);
 }
 
-/* Whether the calling thread is within a wait: a signal handler or finalizer on top of it; 1 also if that cannot be told. */
-static int waits(void)
-{
-    Record *me = find_record(CURRENT_STATE());
-    PyObject *all = me == NULL || me->agent == NULL ? NULL : PyObject_GetAttr(me->agent, core.str_waits);
-    int any = all == NULL ? 1 : PyObject_IsTrue(all);
-    Py_XDECREF(all);
-    PyErr_Clear();
-    return any;
-}
-
 static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t given, PyObject *names)
 {
-    PyObject *name = core.str_get_slowly;
     if (LIKELY(given == 0 && names == NULL)) {
         PyObject *item = PyObject_Vectorcall(original.get_nowait, &self, 1, NULL);
         if (LIKELY(item != NULL) || !PyErr_ExceptionMatches(original.empty))
             return item;
         PyErr_Clear();
-        if (!waits()) {
-            PyObject *all[] = {self, Py_True, original.nap};
-            item = PyObject_Vectorcall(original.get, all, 3, NULL);
-            if (LIKELY(item != NULL) || !PyErr_ExceptionMatches(original.empty))
-                return item;
-            PyErr_Clear();
-            name = core.str_get_after_nap;
-        }
     }
-    PyObject *slowly = PyObject_GetAttr((PyObject *)Py_TYPE(self), name);
+    PyObject *slowly = PyObject_GetAttr((PyObject *)Py_TYPE(self), core.str_get_slowly);
     PyObject *item = slowly == NULL ? NULL : call_with(slowly, self, args, given, names);
     Py_XDECREF(slowly);
     return item;
@@ -96,12 +75,12 @@ static PyMethodDef queue_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* Give a class of queues the methods above: (class, put, get and get_nowait of the original, queue.Empty, nap in seconds). */
+/* Give a class of queues the methods above: (class, put and get_nowait of the original, queue.Empty). */
 static PyObject *specialise_queue(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyTypeObject *type;
-    PyObject *put, *get, *get_nowait, *empty, *nap;
-    if (!PyArg_ParseTuple(args, "O!OOOOO", &PyType_Type, &type, &put, &get, &get_nowait, &empty, &nap))
+    PyObject *put, *get_nowait, *empty;
+    if (!PyArg_ParseTuple(args, "O!OOO", &PyType_Type, &type, &put, &get_nowait, &empty))
         return NULL;
     PyObject *slot = PyObject_GetAttr((PyObject *)type, core.str_getters);
     if (slot == NULL)
@@ -114,8 +93,6 @@ static PyObject *specialise_queue(PyObject *Py_UNUSED(module), PyObject *args)
     original.getters = ((PyMemberDescrObject *)slot)->d_member->offset;
     Py_DECREF(slot);
     Py_XSETREF(original.put, Py_NewRef(put));
-    Py_XSETREF(original.get, Py_NewRef(get));
-    Py_XSETREF(original.nap, Py_NewRef(nap));
     Py_XSETREF(original.get_nowait, Py_NewRef(get_nowait));
     Py_XSETREF(original.empty, Py_NewRef(empty));
     return add_methods(type, queue_methods);

@@ -251,17 +251,20 @@ def _is_gone(agent: Agent) -> bool:
 
 
 def _thread_of_this_stack(ident: int) -> threading.Thread | None:
-    """Find the current ``Thread`` without making one: it is not in ``threading._active`` while it starts."""
-    thread = threading._active.get(ident)  # type: ignore[attr-defined]
-    if thread is not None:
-        return thread  # type: ignore[no-any-return]
+    """Find the current ``Thread`` without making one.
+
+    It is not in ``threading._active`` while it starts; a dummy may be, of a thread that had the ident before.
+    """
+    thread: threading.Thread | None = threading._active.get(ident)  # type: ignore[attr-defined]
+    if thread is not None and not isinstance(thread, threading._DummyThread):
+        return thread
     frame = sys._getframe(1)
     while frame.f_back is not None:
         if frame.f_code.co_name == "_bootstrap_inner" and frame.f_globals is threading.__dict__:
             candidate = frame.f_locals.get("self")
-            return candidate if isinstance(candidate, threading.Thread) else None
+            return candidate if isinstance(candidate, threading.Thread) else thread
         frame = frame.f_back
-    return None
+    return thread
 
 
 def _register() -> Agent:

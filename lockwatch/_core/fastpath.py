@@ -19,7 +19,6 @@ from queue import Empty
 from types import MethodDescriptorType
 
 from lockwatch._core import agents, frames, hooks, leftovers, lockorder, mutexbase, settings
-from lockwatch._core.blocking import NAP_NS
 from lockwatch._core.handover import release_slow, wake_next
 from lockwatch._core.holds import NoLaterThan
 from lockwatch._core.mutex import Waiter, acquire_slow
@@ -147,8 +146,7 @@ else:
     def specialise_queue(cls: type, original: Any) -> None:
         """Give a class of simple queues the methods of the fast path, which call those of the original in C."""
         if isinstance(original.put, MethodDescriptorType):
-            methods = original.put, original.get, original.get_nowait
-            _fastpath.specialise_queue(cls, *methods, Empty, NAP_NS / 1e9)
+            _fastpath.specialise_queue(cls, original.put, original.get_nowait, Empty)
 
     class MutexBase(MutexMethods, _fastpath.Mutex):
         """What every mutex has: the methods, on top of the fields in C."""

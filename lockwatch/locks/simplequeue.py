@@ -1,8 +1,8 @@
 """``queue.SimpleQueue`` with its waits in the graph.
 
 The C queue blocks inside C: what it waits for cannot be seen there, nor a victim be woken. So this one, which derives
-from it, leaves the items to it and keeps the waiters itself. The first 2 ms of a wait, before it is published, are
-slept in C; then it asks the C queue only for what is there.
+from it, leaves the items to it and keeps the waiters itself: it asks the C queue only for what is there. (Nor would it
+do to let the C queue sleep for the first moment: if the time is up before it looks again, it sleeps for ever.)
 
 Guarantees: ``put`` never blocks and may be called by a finalizer or signal handler at any point of ``get`` or
 ``put`` (that is what the class is for); no item and no wake-up is lost by an exception at any point.
@@ -45,11 +45,9 @@ if TYPE_CHECKING:
 original = queue.SimpleQueue
 """The C class (or the one in Python that stands in for it)."""
 _put = original.put
-_get = original.get
 _get_nowait = original.get_nowait
 _empty = original.empty
 _ANYBODY = Blockers(OPEN)
-_NAP = blocking.NAP_NS / 1e9
 
 
 class SimpleQueue(Named, original):  # type: ignore[type-arg]
@@ -119,18 +117,7 @@ class SimpleQueue(Named, original):  # type: ignore[type-arg]
         frame: FrameType | None = sys._getframe(1)
         if frame is not None and frame.f_globals is globals():
             frame = frame.f_back
-        since_ns = monotonic_ns()
-        if not agents.current().waits:  # not on top of a wait, which has to give way first
-            try:  # most waits are over in a moment: nothing is published before, and no getter made
-                return _get(self, True, _NAP if timeout_ns is None else min(timeout_ns / 1e9, _NAP))
-            except queue.Empty:
-                if timeout_ns is not None and timeout_ns <= blocking.NAP_NS:
-                    raise
-        return self._wait(timeout_ns, since_ns, frame)
-
-    def _get_after_nap(self) -> Any:
-        """Go on with a wait without a time-out, the beginning of which was slept in C."""
-        return self._wait(None, monotonic_ns() - blocking.NAP_NS, sys._getframe(1))
+        return self._wait(timeout_ns, frame)
 
     def blockers(self, wait: Wait, /) -> Blockers:
         """Say that anybody could put something in, unless that has happened."""
@@ -163,14 +150,17 @@ class SimpleQueue(Named, original):  # type: ignore[type-arg]
             return False
         return True
 
-    def _wait(self, timeout_ns: int | None, since_ns: int, frame: FrameType | None) -> Any:
+    def _wait(self, timeout_ns: int | None, frame: FrameType | None) -> Any:
+        since_ns = monotonic_ns()
         getters = self._getters
         while True:
             parker = parking.new_parker()
             try:
                 getters.append(parker)  # S1
-                permit = not _empty(self) or blocking.block(
-                    self._published(parker, timeout_ns, since_ns, frame)
+                permit = (
+                    not _empty(self)
+                    or blocking.nap(parker, timeout_ns)
+                    or blocking.block(self._published(parker, timeout_ns, since_ns, frame))
                 )
                 try:
                     return _get_nowait(self)

@@ -151,6 +151,28 @@ def test_a_dying_thread_whose_ident_is_given_again(crew: Crew) -> None:
         agents.dying.clear()
 
 
+def test_a_dummy_of_a_thread_that_had_the_ident_before(run_python: RunPython) -> None:
+    """`threading` keeps the dummy of a thread that it does not know; whoever is given its ident is not that one."""
+    done = run_python(
+        """
+        import lockwatch
+        lockwatch.install()
+        import threading
+        from lockwatch._core import agents
+        class Successor(threading.Thread):
+            def _set_ident(self):
+                super()._set_ident()
+                threading._active[self._ident] = threading._DummyThread.__new__(threading._DummyThread)
+            def run(self):
+                print(agents.current().thread() is self)
+        thread = Successor()
+        thread.start()
+        thread.join()
+        """
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
 # --- fork ------------------------------------------------------------------------------------------------------------
 
 FORK = """
