@@ -8,7 +8,7 @@ State table (`owner` is the record of the agent that owns the lock; `hold` its t
   record    NULL   empty    held, nobody has looked     the owner: a store and a pop (here)
   record    tuple  empty    held, and looked at, or     the owner: the same, and the tuple goes (here)
                             taken by the slow path
-  record    tuple  waiters  held, somebody waits        the owner: release_slow() in mutex.py
+  record    tuple  waiters  held, somebody waits        the owner: release_slow() in handover.py
   NULL      NULL   waiters  freed, the head is awake    the head and, in normal mode, any newcomer (here)
   TRANSIT   NULL   any      changing hands: lasts a     whoever changes it; others wait for some instructions
                             few instructions (no GIL)
@@ -20,7 +20,7 @@ hold is one object for as long as it lasts, and mutex.py works on `lock._state` 
 twin's dictionary) without knowing which twin it has. A lock is in the list of an agent's record exactly while the
 agent owns it; `Agent.holds` (heldtable.py) reads the list.
 
-Invariants, beside F1 to F3 of twin.py and M1 to M8 of mutex.py
+Invariants, beside F1 to F3 of twin.py and M1 to M9 of mutex.py
   C1  With the GIL, no Python code runs and nothing is allocated as a container (which could run the collector)
       between the look at `owner` and the last store; what is replaced is released after it.
   C2  Without the GIL, every field of a held lock, and the owner's list, are read and written under the guard of the

@@ -251,10 +251,7 @@ def _is_gone(agent: Agent) -> bool:
 
 
 def _thread_of_this_stack(ident: int) -> threading.Thread | None:
-    """Find the current ``Thread`` without making one.
-
-    It is not in ``threading._active`` while it starts; a dummy may be, of a thread that had the ident before.
-    """
+    """Find the current ``Thread`` without making one; ``threading._active`` does not have it yet, maybe a dummy."""
     thread: threading.Thread | None = threading._active.get(ident)  # type: ignore[attr-defined]
     if thread is not None and not isinstance(thread, threading._DummyThread):
         return thread

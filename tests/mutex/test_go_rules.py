@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import lockwatch
-from lockwatch._core import agents, fastpath, mutex, parking, settings, twin
+from lockwatch._core import agents, fastpath, handover, mutex, parking, settings, twin
 
 pytestmark = pytest.mark.skipif(
     fastpath.IMPLEMENTATION == "c", reason="the C twin takes the time itself; they run with LOCKWATCH_PURE=1"
@@ -104,6 +104,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     made = Stage()
     monkeypatch.setattr(settings, "starvation_threshold_ns", MS)
     monkeypatch.setattr(mutex, "monotonic_ns", made.clock)
+    monkeypatch.setattr(handover, "monotonic_ns", made.clock)
     monkeypatch.setattr(twin, "monotonic_ns", made.clock)
     monkeypatch.setattr(parking, "park", made.park)
     yield made
