@@ -24,7 +24,7 @@ OWNED = 0
 """The key under which ``_state`` keeps the owner's hold."""
 
 _GRANTER = 1
-"""The key under which a waiter's slot, beside the verdict, keeps the agent that grants (M4)."""
+"""The key under which a waiter's slot, beside the verdict, keeps who grants, and the hold that it gives up (M4)."""
 
 
 def release_slow(lock: MutexBase, hold: Hold) -> None:
@@ -80,7 +80,10 @@ def pass_on(lock: MutexBase, hold: Any) -> bool:
             if verdict is SUSPENDED:
                 parking.unpark(head.parker)  # M8: it may have queued again meanwhile
             continue
-        if head.slot.setdefault(_GRANTER, me) is not me:
+        granter, given = head.slot.setdefault(_GRANTER, (me, hold))
+        if given is not hold:
+            head.slot[_GRANTER] = (me, hold)  # an earlier claim, that was cut off and came to nothing
+        elif granter is not me:
             return False  # M9
         lock._handoffs += 1
         parking.unpark(head.parker)  # M4
