@@ -15,7 +15,8 @@ wait                               blockers
 A result cannot be cancelled or set by hand, and ``terminate()`` does not complete any.
 
 Assumes: the local variables ``job``, ``i`` and ``result`` of ``multiprocessing.pool.worker``, as from 3.11 to 3.15; a
-GIL, as another thread's variables cannot be read safely without one: there all of it is OPEN.
+GIL, as another thread's variables cannot be read safely without one; and 3.13 (PEP 667), as before that reading them
+writes into the frame, and 3.12.1 was seen to crash. Where that is not so all of it is OPEN.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from lockwatch._core.waits import Wait
 
 _ANYBODY: Final = Blockers(OPEN)
-_HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+_READS_WORKERS: bool = sys.version_info >= (3, 13) and getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether what other threads do can be read off their variables."""
 
 
 class ResultThing(Thing):
@@ -78,7 +80,7 @@ class ItemThing(Thing):
 
 def _doing(pool: Any) -> dict[Agent, tuple[Any, Any]]:
     """Return which part of which job each worker of a pool of threads runs; nothing if not all are known."""
-    if not _HAS_GIL or not issubclass(type(pool), pool_module.ThreadPool):
+    if not _READS_WORKERS or not issubclass(type(pool), pool_module.ThreadPool):
         return {}
     threads = list(pool._pool)
     if len(threads) != pool._processes:
