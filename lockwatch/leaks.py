@@ -28,7 +28,7 @@ from typing import Any
 from lockwatch import delivery, diagnosis, findings, releases, remarks
 from lockwatch._core import agents, hooks, leftovers
 from lockwatch._core.agents import Agent
-from lockwatch._core.frames import stacks, standing_still
+from lockwatch._core.frames import calls
 from lockwatch._core.holds import AGENT, CODE, LASTI, LOCK, Hold
 from lockwatch._core.leftovers import Dropped, Passing
 from lockwatch._core.waits import Wait
@@ -236,8 +236,7 @@ def _runs(code: Any, owner: Agent) -> bool:
     if any(frame.f_code is code for frame in owner.coroutine_frames()):
         return True
     runner = owner.runner() or owner
-    with standing_still():
-        return any(level.f_code is code for level in stacks().get(runner.ident, ()))
+    return calls(code, runner.ident) > 0
 
 
 def _skipped(wait: Wait, lock: Any, hold: Hold, owner: Agent) -> None:

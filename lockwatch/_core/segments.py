@@ -68,13 +68,12 @@ class Clock:
 
     def known(self) -> dict[int, int]:
         """Return what has happened by the end of this segment: what a child or a waiter gets to know."""
-        vector = self.seen
+        if not self.noted and len(self.seen) <= MOST:
+            return self.seen
+        vector = self.seen.copy()
         if self.noted:
-            vector = vector.copy()
             vector[self.number] = self.segment
-        elif len(vector) > MOST:
-            vector = vector.copy()
-        return vector if len(vector) <= MOST else _bounded(vector)
+        return _bounded(vector)
 
     def knows(self, vector: dict[int, int]) -> bool:
         """Return whether all in ``vector`` is over already."""
@@ -207,8 +206,7 @@ def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
 
     It stays the thread's own afterwards, too, unless `end_work` is called: to be done if an order was noted in it.
     """
-    before = agent.clock or clock_of(agent)
-    seen = before.known() if before.noted else before.seen
+    seen = (agent.clock or clock_of(agent)).known()
     if seen and vector:
         merged = vector
         for clock, segment in seen.items():
@@ -218,8 +216,7 @@ def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
                 merged[clock] = segment
         seen = merged
     agent.clock = work = Clock(seen or vector)
-    if agent.chains:
-        forget_chains(agent)
+    forget_chains(agent)
     _give_to_thread(agent, work)
     return work
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lockwatch import releases
 from lockwatch._core import agents, hooks, leftovers, ontop, orderbook, settings
 from lockwatch._core.fastpath import PlainMutex, specialised
-from lockwatch._core.frames import stacks, standing_still
+from lockwatch._core.frames import calls
 from lockwatch._core.handover import OWNED
 from lockwatch._core.holds import AGENT, CODE, HOW, LASTI
 from lockwatch._core.mutex import acquire_slow
@@ -153,9 +153,9 @@ def both_release(wait: Wait, hold: Hold) -> bool:
     code, owner = wait.code, hold[AGENT]
     if code is None or (code.co_flags | hold[CODE].co_flags) & _GENERATORS:
         return False
-    calls = 2 if owner is wait.agent and code is hold[CODE] else 1
+    least = 2 if owner is wait.agent and code is hold[CODE] else 1
     return (
-        _running(hold[CODE], owner) >= calls
+        _running(hold[CODE], owner) >= least
         and releases.keeps_count(hold[CODE], hold[LASTI])
         and releases.keeps_count(code, wait.lasti)
     )
@@ -172,8 +172,7 @@ def _running(code: CodeType, owner: Agent) -> int:
         return 0
     if owner.kind != "thread":
         return sum(frame.f_code is code for frame in owner.coroutine_frames())
-    with standing_still():
-        return sum(level.f_code is code for level in stacks().get(owner.ident, ()))
+    return calls(code, owner.ident)
 
 
 def by_with(wait: Wait) -> bool:
