@@ -136,9 +136,11 @@ class MutexBase(MutexMethods):
     def _release_for(self, hold: Hold) -> None:
         """Release the lock in the place of its owner, who may be about to enter it in its table of holds (F2)."""
         self._became_signal()
-        self._finish_release(hold, refuse=True)
+        done = self._finish_release(hold)
         if hold[0].holds.get(self._key) is hold:
             hold[0].holds.pop(self._key, None)
+        if not done:
+            self._refuse_release(None)
 
     def _freed_another(self, freed: Hold | None) -> None:
         """M9: another thread was quicker, so it was not the hold that was read that we have freed, or none."""
@@ -147,9 +149,8 @@ class MutexBase(MutexMethods):
         freed[0].holds.pop(self._key, None)
         return None
 
-    def _finish_release(self, hold: Hold, *, refuse: bool = False) -> None:
-        """F3: an exception came while we released the lock; do what is left of it."""
+    def _finish_release(self, hold: Hold) -> bool:
+        """F3: an exception came while we released the lock; do what is left. Return as `give_up`."""
         if hold[0].holds.get(self._key) is hold:
             hold[0].holds.pop(self._key, None)
-        if not give_up(self, hold) and refuse:
-            self._refuse_release(None)
+        return give_up(self, hold)
