@@ -5,7 +5,7 @@ Guarantees: M1, M3 to M6 and M9 there, as far as they are about releases. Assump
 
 from __future__ import annotations
 
-from time import monotonic_ns, sleep
+from time import monotonic_ns
 
 from lockwatch._core import agents, parking, settings
 from lockwatch._core.holds import AGENT, PARKER
@@ -30,8 +30,6 @@ _GRANTER = 1
 def release_slow(lock: MutexBase, hold: Hold) -> None:
     """Let go of ``lock``, which was held by ``hold``, and serve its queue.
 
-    In starvation mode the caller gives up its time slice, so that the new owner runs at once (Go issue 33747).
-
     Raises:
         MisuseError: Another thread was quicker (M9; what `hooks.misuse` makes of it).
     """
@@ -49,8 +47,6 @@ def give_up(lock: MutexBase, hold: Hold) -> bool:
     except BaseException:
         pass_on(lock, hold)  # M7
         raise
-    if lock._starving:
-        sleep(0)
     return done
 
 
