@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast, get_args
 
-from lockwatch._core import segments, settings
+from lockwatch._core import chains, settings
 from lockwatch.errors import ConfigError
 
 Mode = Literal["off", "observe", "raise"]
@@ -178,7 +178,7 @@ def apply(config: Config) -> None:
     settings.held_across_await = config.held_across_await
     order = config.order != "off" and config.mode != "off"
     if order and not settings.order:
-        segments.forget_all_chains()  # what was seen meanwhile was not looked at
+        chains.forget_all()  # what was seen meanwhile was not looked at
     settings.order = order
     settings.order_raises = config.order == "raise" and config.mode == "raise"
     settings.order_locks, settings.order_edges = config.order_locks, config.order_edges

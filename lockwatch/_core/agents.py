@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+    from lockwatch._core.chains import Tally
     from lockwatch._core.holds import Hold
-    from lockwatch._core.orderedges import Tally
     from lockwatch._core.segments import Clock
     from lockwatch._core.waits import Wait
 
@@ -61,7 +61,7 @@ class Agent:
         holds: Every lock that it owns, by the lock's number, in the order taken.
         waits: What it waits for, innermost last.
         joiners: Waits for its end; they are woken by it.
-        chains: The chains of locks that it was seen to hold in this segment (`lockwatch._core.lockorder`).
+        chains, era: The chains of locks that it was seen to hold, and since when they count (`lockwatch._core.chains`).
         clock: Says which segments of threads exclude each other (`lockwatch._core.segments`), or None.
     """
 
@@ -72,6 +72,7 @@ class Agent:
         "daemon",
         "end_mark",
         "ended",
+        "era",
         "holds",
         "ident",
         "joiners",
@@ -101,6 +102,7 @@ class Agent:
         self.waits: list[Wait] = []
         self.joiners: list[Wait] = []
         self.chains: dict[tuple[int, ...], Tally] = {}
+        self.era: object = None
         self.clock: Clock | None = None
         self.thread_ref = None if thread is None else weakref.ref(thread)
         self.end_mark: Any = None

@@ -8,17 +8,18 @@ What a twin of the fast path has to call (the Python one does, and so do ``mutex
   ``note(agent, lock, hold)`` when ``agent.holds`` lists the new hold as its last entry. If it raises, undo the
   acquire and let the error through (mode ``raise``, or an interrupt). Nothing is called at a release.
 
-  `note` looks the chain up, ``tuple(agent.holds)``, in ``agent.chains``, which `segments.forget_chains` empties
-  when it is no longer valid: a thread was started or joined, an order was forgotten. The twin in C has a table of
-  its own beside that (``_fastpath_holds.h``), with a number for each chain, such as lockdep's, and calls
-  `note_new` for those that are not in it. So a nested acquire in a known order costs it one comparison.
+  `note` looks the chain up, ``tuple(agent.holds)``, among those that its agent has had (`chains`), which are no
+  longer valid after a thread was started or joined, or an order forgotten. The twin in C has a table of its own
+  beside that (``_fastpath_holds.h``), with a number for each chain, such as lockdep's, and calls `note_new` for
+  those that are not in it. So a nested acquire in a known order costs it one comparison.
 
 Two levels: locks, and lock classes (`LockClass <lockwatch._core.orderedges>`: creation site or name). Locks say
 what can happen to these very locks, also among locks of one class. Classes say it of locks that come and go;
 `orderedges.stands_for_locks` says when one lock of a class may stand for another.
 
 Guarantees:
-  * Every chain of locks is looked at once for each agent and segment; what is known costs one look-up.
+  * Every chain of locks is looked at once for each agent, and again in later segments as far as the allowance
+    goes (`chains`); what is known costs one look-up.
   * No lock of ours is held while user code runs, and nobody waits here: what was seen goes into a deque, and is
     worked off by whoever gets a try-lock; a finalizer or signal handler that comes in between only adds to the
     deque. (`lockwatch._core.orderbook` does that.) Findings are made after the try-lock is let go.
@@ -33,10 +34,10 @@ try-acquire.
 from __future__ import annotations
 
 import sys
-from itertools import islice
 from time import monotonic_ns, sleep
 
-from lockwatch._core import hooks, settings
+from lockwatch._core import chains, hooks, settings
+from lockwatch._core.chains import Tally
 from lockwatch._core.holds import AGENT, CODE, HOW, LASTI, LOCK, SINCE
 from lockwatch._core.orderbook import (
     PATIENCE,
@@ -51,7 +52,7 @@ from lockwatch._core.orderbook import (
     pending,
     work_off,
 )
-from lockwatch._core.orderedges import Context, LockClass, LockFacts, Tally
+from lockwatch._core.orderedges import Context, LockClass, LockFacts
 from lockwatch._core.segments import clock_of, count_segment, inherited_gates
 
 TYPE_CHECKING = False
@@ -63,9 +64,6 @@ if TYPE_CHECKING:
     from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
     from lockwatch._core.mutexbase import MutexBase
-
-FEW_CHAINS, MOST_CHAINS = 256, 4_096
-"""Chains that one agent remembers: as many with locks that are gone, and in all."""
 
 FRAMES = 16
 """Frames kept of the stack that took the second lock of an order."""
@@ -119,7 +117,7 @@ def note(me: Agent, lock: MutexBase, hold: Hold) -> None:
         LockOrderError: In mode ``raise``, for an order that can deadlock (what `hooks.order_error` makes of it).
     """
     chain = tuple(me.holds)
-    tally = me.chains.get(chain)
+    tally = chains.known(me, chain)
     if tally is None:
         _look(me, lock, hold, chain)
     else:
@@ -136,17 +134,17 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
         LockOrderError: As `note`.
     """
     chain = tuple(me.holds)
-    tally = me.chains.get(chain)
+    tally = chains.known(me, chain)
     if tally is not None:
         tally.again(0 if me.clock is None else me.clock.segment)
     elif settings.order:
         _look(me, lock, hold, chain)
-        tally = me.chains.get(chain)
+        tally = chains.known(me, chain)
         if tally is None:
             return None
     else:
         tally = Tally()
-        _remember(me, chain, tally)  # until it is switched on
+        chains.remember(me, chain, tally, me.era)  # until it is switched on
     if tally.native is None:
         tally.native = bytearray(16)
     if me.clock is not None:
@@ -162,6 +160,10 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> Non
     if blocks and None in blocks:
         ignored += 1
         return
+    era, before = me.era, me.chains.get(chain)
+    if before is not None and not blocks and not chains.may_look_again():
+        chains.remember(me, chain, Tally(before.locks), era)
+        return
     try:
         event = _seen(me, lock, hold, hierarchy=bool(blocks))
     except Exception as error:
@@ -170,7 +172,7 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> Non
     if event is None:
         return
     if not blocks:
-        _remember(me, chain, event.steps[0][3].tally)
+        chains.remember(me, chain, event.steps[0][3].tally, era)
     pending.append(event)
     work_off()
     if settings.order_raises:
@@ -182,27 +184,6 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> Non
         if event.finding is not None and me.serial not in restoring:
             me.chains.pop(chain, None)
             raise hooks.order_error(event.finding)
-
-
-def _remember(me: Agent, chain: tuple[int, ...], tally: Tally) -> None:
-    """Remember a chain; when they have doubled, forget those with locks that are gone, at the limit the oldest."""
-    chains = me.chains
-    before = len(chains)
-    doubled = chains.get(())  # no chain of locks: its count says when they have doubled
-    if before >= (FEW_CHAINS if doubled is None else doubled.count) and settings.order:
-        for old in chains.copy():
-            if not all(key in facts for key in old):
-                chains.pop(old, None)
-        doubled = chains[()] = Tally()
-        doubled.count = max(FEW_CHAINS, 2 * len(chains))
-    if len(chains) >= MOST_CHAINS:
-        for old in list(islice(chains.copy(), MOST_CHAINS // 4)):
-            chains.pop(old, None)
-    if len(chains) < before:
-        record = getattr(me.holds, "record", None)
-        if record is not None:
-            record.forget_chains()  # the twin in C, too: what is still here it learns again from here
-    chains[chain] = tally
 
 
 def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event | None:
@@ -233,7 +214,8 @@ def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event |
             ownership = (hold_of_parent[AGENT].serial, hold_of_parent[SINCE])
             owned.setdefault(gate._key, ownership)
             of_class.setdefault(_facts_of(gate).lock_class.key, ownership)
-    stack, tally, label, during = _stack(), Tally(), me.label(), episode()
+    locks = (*(outer for outer, _ in held), inner)
+    stack, tally, label, during = _stack(), Tally(locks), me.label(), episode()
     steps: list[tuple[bool, Any, Any, Context]] = []
     for of_classes in (False, True):
         for outer, other in reversed(held):

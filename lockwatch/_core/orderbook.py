@@ -15,11 +15,10 @@ from collections import deque
 from itertools import pairwise
 from time import sleep
 
-from lockwatch._core import hooks, mutexbase, settings, signals
+from lockwatch._core import chains, hooks, mutexbase, settings, signals
 from lockwatch._core.orderedges import Context, LockClass, LockFacts, stands_for_locks
 from lockwatch._core.orderrelation import Cycle, Relation
 from lockwatch._core.originals import allocate_lock
-from lockwatch._core.segments import forget_all_chains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ def _work(events: list[Event], found: list[tuple[Event, Cycle]]) -> bool:
             facts.pop(key, None)
         for key in [key for key in classes.copy() if key not in _order.graph]:
             classes.pop(key, None)
-        forget_all_chains()
+        chains.forget_all()
         first_time, _trimmed = not _trimmed, True
         return first_time
     if len(classes) > 2 * limit:
@@ -185,7 +184,7 @@ def _forget_all() -> None:
     _locks, _order = Relation(), Relation(_order._accepts)
     facts.clear()
     classes.clear()
-    forget_all_chains()
+    chains.forget_all()
 
 
 # --- for the layers above --------------------------------------------------------------------------------
@@ -215,7 +214,7 @@ def forget(lock: MutexBase) -> None:
                 _order.remove(known[0].lock_class.key)
             finally:
                 _busy.release()
-            forget_all_chains()
+            chains.forget_all()
             return
         sleep(PAUSE)
 

@@ -16,9 +16,9 @@ Cost: choosing contexts is exponential in the length of the cycle in theory; her
 
 from __future__ import annotations
 
-import sys
 from itertools import islice
 
+from lockwatch._core.chains import Tally
 from lockwatch._core.segments import look_closely, ordered
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ MOST = 8
 """Contexts kept of one edge."""
 
 TWINS = 64
-"""Contexts that one stands for; about."""
+"""Contexts that one stands for, of locks that are still there."""
 
 TRIES = 5_000
 """Contexts looked at for one cycle."""
@@ -43,36 +43,6 @@ MOST_IMPLIED = 4
 
 LONGEST_WAY = 8
 """Orders in one of them."""
-
-
-class Tally:
-    """How often one agent had one chain of locks; about, as nobody waits to count.
-
-    Attributes:
-        count: What was counted in Python.
-        segment: In which segment it was counted in Python last; 0 for the one in which it was seen first.
-        native: The same two of the twin in C, which writes them in place, eight bytes each; None if it did not count.
-    """
-
-    __slots__ = ("count", "native", "segment")
-
-    def __init__(self) -> None:
-        self.count = 1
-        self.segment = 0
-        self.native: bytearray | None = None
-
-    def again(self, segment: int) -> None:
-        """Count it once more."""
-        self.count += 1
-        self.segment = segment
-
-    def total(self) -> int:
-        """Return how often it was counted."""
-        return self.count + (int.from_bytes(self.native[:8], sys.byteorder) if self.native else 0)
-
-    def last(self) -> int:
-        """Return in which segment it was counted last, if that is not the first."""
-        return max(self.segment, int.from_bytes(self.native[8:], sys.byteorder) if self.native else 0)
 
 
 class LockFacts:
@@ -159,11 +129,12 @@ class Context:
         since_ns: When it took the second, on the monotonic clock.
         stack: The frames that took the second, innermost first.
         tally: How often it was done; counted by all who do the same.
-        twins: The tallies of others that this one stands for.
+        twins: The tallies of others that this one stands for, and that may still be counted.
         exact: Its clock's (`Clock <lockwatch._core.segments>`), which it does not keep.
     """
 
     __slots__ = (
+        "_last",
         "_moment",
         "agent",
         "daemon",
@@ -218,21 +189,26 @@ class Context:
         self.since_ns, self.stack = since_ns, stack
         self.tally = Tally() if tally is None else tally
         self.twins: tuple[Tally, ...] = ()
+        self._last = 0
 
     def stand_for(self, other: Context) -> None:
         """Take in another one that says no more, with all that will be counted for it."""
         mine, others = self._moment, other._moment
         if mine is None or others is None:
             return
-        if (
-            mine[0] == others[0]
-            and mine[2] is others[2]
-            and self.gates == other.gates
-            and len(self.twins) + len(other.twins) < TWINS
-        ):
-            self.twins = (*self.twins, other.tally, *other.twins)
-        else:
+        if mine[0] != others[0] or mine[2] is not others[2] or self.gates != other.gates:
             other.drop()
+            return
+        twins = [*self.twins, other.tally, *other.twins]
+        if len(twins) > TWINS:
+            over = [tally.last() for tally in twins if tally.is_final()]
+            self._last = max([self._last, *over])
+            twins = [tally for tally in twins if not tally.is_final()]
+        if len(twins) > TWINS:
+            other.drop()
+            return
+        self._last = max(self._last, other._last)
+        self.twins = tuple(twins)
 
     def drop(self) -> None:
         """Have its agent's chains looked at in every segment: what it stands for is not recorded, or dangerous."""
@@ -245,7 +221,7 @@ class Context:
         moment = self._moment
         if moment is None:
             return None
-        last = max([tally.last() for tally in (self.tally, *self.twins)])
+        last = max([self._last, self.tally.last(), *[tally.last() for tally in self.twins]])
         return moment if last <= moment[1] else (moment[0], last, moment[2])
 
     def excludes(self, other: Context, *, timeless: bool = False) -> bool:

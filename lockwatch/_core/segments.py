@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from lockwatch._core import agents, settings
+from lockwatch._core import agents, chains, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,15 +104,6 @@ def ordered(one: Moment, other: Moment) -> bool:
     return one[0] == other[0] or other[2].get(one[0], 0) >= one[1] or one[2].get(other[0], 0) >= other[1]
 
 
-def forget_chains(agent: Agent) -> None:
-    """Let every chain of locks that the agent has from now on be looked at again."""
-    if agent.chains:
-        agent.chains = {}
-        record = getattr(agent.holds, "record", None)
-        if record is not None:
-            record.forget_chains()
-
-
 def count_segment(agent: Agent, clock: Clock) -> None:
     """Tell the twin in C in which segment the agent is."""
     record = getattr(agent.holds, "record", None)
@@ -120,19 +111,13 @@ def count_segment(agent: Agent, clock: Clock) -> None:
         record.set_segment(clock.segment)
 
 
-def forget_all_chains() -> None:
-    """Let every chain of locks that anybody has from now on be looked at again."""
-    for agent in agents.living() + agents.others():
-        forget_chains(agent)
-
-
 def look_closely(exact: list[bool]) -> None:
-    """Have what is known looked at again, now and in every segment of the clock with this value."""
+    """Have what is known looked at again, now and in every segment of the clock with this value (as far as allowed)."""
     if not exact[0]:
         exact[0] = True
         for agent in agents.living() + agents.others():
             if agent.clock is not None and agent.clock.exact is exact:
-                forget_chains(agent)
+                chains.new_era(agent)
 
 
 def clock_of(agent: Agent) -> Clock:
@@ -152,7 +137,7 @@ def release(agent: Agent) -> dict[int, int]:
         return _NOTHING  # no order was seen in this segment, so it may go on
     vector = clock.known()
     clock.segment += 1
-    forget_chains(agent)
+    chains.new_era(agent)
     return vector
 
 
@@ -180,7 +165,7 @@ def acquire(agent: Agent, vector: dict[int, int]) -> None:
         if clock.knows(vector):
             return
         clock.learn(vector)
-        forget_chains(agent)
+        chains.new_era(agent)
 
 
 def started(thread: Any) -> None:
@@ -216,7 +201,7 @@ def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
                 merged[clock] = segment
         seen = merged
     agent.clock = work = Clock(seen or vector)
-    forget_chains(agent)
+    chains.new_era(agent)
     _give_to_thread(agent, work)
     return work
 
@@ -224,7 +209,7 @@ def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
 def end_work(agent: Agent) -> None:
     """The calling agent has ended a piece of work."""
     agent.clock = clock = Clock((agent.clock or clock_of(agent)).known())
-    forget_chains(agent)
+    chains.new_era(agent)
     _give_to_thread(agent, clock)
 
 

@@ -66,6 +66,7 @@ class TaskAgent(Agent):
         self.joiners = []
         self.thread_ref = self.end_mark = None
         self.chains = {}
+        self.era = None
         self.clock = None
         self.task_ref = weakref.ref(task, partial(_task_gone, weakref.ref(self)))
         self.loop_ref = weakref.ref(task.get_loop())

@@ -20,9 +20,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from lockwatch._core import agents, lockorder, segments, settings, tasks
+from lockwatch._core import agents, chains, lockorder, segments, settings, tasks
+from lockwatch._core.chains import Tally
 from lockwatch._core.holds import AGENT
-from lockwatch._core.orderedges import Tally
 from lockwatch._core.segments import Clock
 from lockwatch.aio import cancels
 
@@ -106,7 +106,7 @@ def learn(lock: Any, record: Any, hold: Hold, release: Callable[[Any, Any], None
     if not settings.order or len(agent.holds) < 2:
         return
     chain = tuple(agent.holds)
-    tally = agent.chains.get(chain)
+    tally = chains.known(agent, chain)
     if tally is not None:
         tally.count += 1
         return
@@ -115,7 +115,7 @@ def learn(lock: Any, record: Any, hold: Hold, release: Callable[[Any, Any], None
         if agent.kind == "task":
             _look_at(agent, agent.task_ref())
         if task is not None and cancels.ends_by_itself(task):
-            agent.chains[chain] = Tally()
+            chains.remember(agent, chain, Tally(), agent.era)
             return
         lockorder.note(agent, record, hold)
     except BaseException:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lockwatch import delivery, patch
-from lockwatch._core import agents, hooks, segments
+from lockwatch._core import agents, chains, hooks
 from lockwatch._core import settings as knobs
 from lockwatch._core.holds import LOCK
 from lockwatch.errors import LockwatchError
@@ -155,7 +155,7 @@ class Watch:
             self.session.collect(finding, failed)
         knobs.raise_deadlocks = settings.mode == "raise"
         self._note_what_is_there(scope)
-        segments.forget_all_chains()  # what another test did is no reason not to look
+        chains.forget_all()  # what another test did is no reason not to look
         if self._timers is not None:
             self._timers.before()
         scopes.running[scope.ident] = scope

@@ -12,7 +12,7 @@ import pytest
 
 import lockwatch
 from lockwatch import config
-from lockwatch._core import agents, lockorder, orderbook, segments, settings
+from lockwatch._core import agents, chains, orderbook, segments, settings
 from lockwatch._core.ordergraph import OrderGraph
 from lockwatch._core.orderrelation import Relation
 from tests.order.conftest import nest
@@ -33,7 +33,7 @@ def test_short_lived_locks_leave_nothing_behind(stage: Stage) -> None:
     assert sizes["locks"] <= 1
     assert sizes["classes"] == 2
     assert sizes["edges"] <= 1
-    assert len(agents.current().chains) <= lockorder.FEW_CHAINS
+    assert len(agents.current().chains) <= chains.FEW_CHAINS
 
 
 @pytest.mark.parametrize("order", ["warn", "off"])
@@ -45,8 +45,8 @@ def test_chains_are_bounded(stage: Stage, order: str) -> None:
         for one, two in zip(locks, locks[step:], strict=False):
             nest(one, two)()
     known = len(agents.current().chains)
-    assert known <= lockorder.MOST_CHAINS
-    assert known > lockorder.FEW_CHAINS or order == "off"
+    assert known <= chains.MOST_CHAINS
+    assert known > chains.FEW_CHAINS or order == "off"
     stage.run(nest(locks[1], locks[0]))
     assert stage.found() == []
 

@@ -1,0 +1,145 @@
+"""What an agent remembers of the chains of locks that it has had: which were looked at, and how often each was had.
+
+A chain is the locks that an agent holds, in the order taken. `lockorder` looks at each once in every *era* of its
+agent. A new era begins where what was seen before says nothing of what comes (a thread was started, a result taken).
+The chains of eras that are over are kept: to look at one of them again is less urgent than to look at a new one, so
+`may_look_again` bounds how often that is done.
+
+Guarantees: at most `MOST_CHAINS` for each agent, and few with locks that are gone. Looking again takes about 2 % of
+one core at most, once the first `AGAIN` are used up, however often eras change.
+
+Assumes: only the agent itself, or whoever works for it, remembers; anybody may begin an era, by one store. No lock is
+needed, with and without the GIL. Two threads that take from the allowance at once may get one look for two, or two
+for one.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from time import monotonic_ns
+
+from lockwatch._core import agents
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lockwatch._core.agents import Agent
+    from lockwatch._core.orderedges import LockFacts
+
+    Chain = tuple[int, ...]
+
+FEW_CHAINS, MOST_CHAINS = 256, 4_096
+"""Chains that one agent remembers: as many with locks that are gone, and in all."""
+
+AGAIN, AGAIN_PER_SECOND = 2_000, 200
+"""How many chains of eras that are over are looked at again at once, and how many more each second; a look takes
+50 to 100 us."""
+
+
+class Tally:
+    """How often one agent had one chain of locks, in one era; about, as nobody waits to count.
+
+    Attributes:
+        locks: The locks of the chain, as far as they take part in lock order.
+        era: The agent's era in which it was looked at.
+        count: What was counted in Python.
+        segment: In which segment it was counted in Python last; 0 for the one in which it was seen first.
+        native: The same two of the twin in C, which writes them in place, eight bytes each; None if it did not count.
+    """
+
+    __slots__ = ("count", "era", "locks", "native", "segment")
+
+    def __init__(self, locks: tuple[LockFacts, ...] = ()) -> None:
+        self.locks = locks
+        self.era: object = None
+        self.count = 1
+        self.segment = 0
+        self.native: bytearray | None = None
+
+    def again(self, segment: int) -> None:
+        """Count it once more."""
+        self.count += 1
+        self.segment = segment
+
+    def total(self) -> int:
+        """Return how often it was counted."""
+        return self.count + (int.from_bytes(self.native[:8], sys.byteorder) if self.native else 0)
+
+    def last(self) -> int:
+        """Return in which segment it was counted last, if that is not the first."""
+        return max(self.segment, int.from_bytes(self.native[8:], sys.byteorder) if self.native else 0)
+
+    def is_final(self) -> bool:
+        """Return whether it will not be counted again, as one of the locks is gone."""
+        return any(lock.died is not None for lock in self.locks)
+
+
+def known(agent: Agent, chain: Chain) -> Tally | None:
+    """Return the counter of a chain that need not be looked at in the present era."""
+    tally = agent.chains.get(chain)
+    return tally if tally is not None and tally.era is agent.era else None
+
+
+def remember(agent: Agent, chain: Chain, tally: Tally, era: object) -> None:
+    """Remember a chain that was looked at in ``era``.
+
+    When they have doubled, those with locks that are gone are forgotten; at the limit those seen first.
+    """
+    tally.era = era
+    chains = agent.chains
+    before = len(chains)
+    doubled = chains.get(())  # no chain of locks: its count says when they have doubled
+    if before >= (FEW_CHAINS if doubled is None else doubled.count):
+        for chain_before, old in chains.copy().items():
+            if old.is_final():
+                chains.pop(chain_before, None)
+        doubled = chains[()] = Tally()
+        doubled.count = max(FEW_CHAINS, 2 * len(chains))
+    if len(chains) >= MOST_CHAINS:
+        for first in list(islice(chains.copy(), MOST_CHAINS // 4)):
+            chains.pop(first, None)
+    if len(chains) < before:
+        _forget_native(agent)  # what is still here it learns again from here
+    chains[chain] = tally
+
+
+def new_era(agent: Agent) -> None:
+    """Let every chain of locks that the agent has from now on be looked at again, as far as the allowance goes."""
+    if agent.chains:
+        agent.era = object()
+        _forget_native(agent)
+
+
+def forget(agent: Agent) -> None:
+    """Forget all chains that the agent has had."""
+    agent.era = object()
+    agent.chains = {}
+    _forget_native(agent)
+
+
+def forget_all() -> None:
+    """Forget all chains that anybody has had."""
+    for agent in agents.living() + agents.others():
+        forget(agent)
+
+
+def _forget_native(agent: Agent) -> None:
+    record: Any = getattr(agent.holds, "record", None)
+    if record is not None:
+        record.forget_chains()
+
+
+_allowance = float(AGAIN)
+_filled_ns = 0
+
+
+def may_look_again() -> bool:
+    """Take one look from the allowance (a token bucket); return whether there was one."""
+    global _allowance, _filled_ns
+    now = monotonic_ns()
+    allowance = min(float(AGAIN), _allowance + (now - _filled_ns) * AGAIN_PER_SECOND / 1e9)
+    _filled_ns = now
+    _allowance = max(0.0, allowance - 1)
+    return allowance >= 1

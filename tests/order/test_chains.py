@@ -1,0 +1,143 @@
+"""What an agent remembers of its chains of locks: eras, the allowance for looking again, locks that come and go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import lockwatch
+from lockwatch._core import agents, chains, lockorder, orderbook, orderedges, segments
+from tests.order.conftest import nest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.order.conftest import Stage
+
+
+@pytest.fixture
+def me(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> agents.Agent:
+    """This thread, with a clock that nothing has happened to."""
+    agent = agents.current()
+    monkeypatch.setattr(agent, "clock", segments.Clock())
+    return agent
+
+
+@pytest.fixture
+def looks(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts the looks in its one element."""
+    seen, counted = lockorder._seen, [0]
+
+    def counting(*args: object, **named: object) -> object:
+        counted[0] += 1
+        return seen(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lockorder, "_seen", counting)
+    return counted
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Nanoseconds, in its one element, that the allowance goes by; the allowance is full."""
+    now = [1_000_000_000]
+    monkeypatch.setattr(chains, "monotonic_ns", lambda: now[0])
+    monkeypatch.setattr(chains, "_allowance", float(chains.AGAIN))
+    monkeypatch.setattr(chains, "_filled_ns", now[0])
+    return now
+
+
+def test_locks_that_come_and_go_leave_what_is_known_known(me: agents.Agent, looks: list[int]) -> None:
+    """Pairs of locks of one make, each used for a while and dropped, as those of pools: a later segment needs no look."""
+    for _ in range(3 * orderedges.TWINS):
+        pair = nest(lockwatch.Lock(), lockwatch.Lock())
+        for _ in range(3):
+            pair()
+            segments.submit(me)
+    assert looks == [3 * orderedges.TWINS]
+
+
+def test_counts_of_locks_that_are_gone_count(stage: Stage, me: agents.Agent) -> None:
+    """Pairs of one make, had again in a second segment, then dropped; one more takes their place, and says when."""
+
+    def pair() -> Callable[[], None]:
+        return nest(lockwatch.Lock(name="a"), lockwatch.Lock(name="b"))
+
+    pairs = [pair() for _ in range(orderedges.TWINS)]
+    for number in range(len(pairs)):
+        pairs[number]()
+    before = segments.submit(me)
+    for number in range(1, len(pairs)):
+        pairs[number]()
+    pairs.clear()
+    for _ in range(2):
+        pair()()
+    (edge,) = [edge for (first, _), edge in orderbook._order.edges.items() if first == "a"]
+    (context,) = edge.contexts
+    assert len(context.twins) < orderedges.TWINS
+    assert me.clock is not None
+    assert not me.clock.exact[0]
+
+    def other_way_round() -> None:
+        agents.current().clock = segments.Clock(before)
+        nest(lockwatch.Lock(name="b"), lockwatch.Lock(name="a"))()
+
+    stage.run(other_way_round)
+    assert len(stage.found()) == 1
+
+
+def test_looking_again_is_bounded(me: agents.Agent, looks: list[int], clock: list[int]) -> None:
+    """Where eras change all the time, a chain is looked at again until the allowance is used up, and as it fills."""
+    pair = nest(lockwatch.Lock(), lockwatch.Lock())
+    pair()
+    for _ in range(2 * chains.AGAIN):
+        chains.new_era(me)
+        pair()
+        pair()
+    assert looks == [1 + chains.AGAIN]
+    clock[0] += 1_000_000_000
+    for _ in range(2 * chains.AGAIN):
+        chains.new_era(me)
+        pair()
+    assert looks == [1 + chains.AGAIN + chains.AGAIN_PER_SECOND]
+
+
+def test_new_chains_are_looked_at_without_allowance(
+    stage: Stage, clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allowance is for what was seen before: an order that is new is found with nothing left of it."""
+    monkeypatch.setattr(chains, "_allowance", 0.0)
+    a, b = lockwatch.Lock(name="a"), lockwatch.Lock(name="b")
+    stage.run(nest(a, b), nest(b, a))
+    assert len(stage.found()) == 1
+
+
+@pytest.mark.parametrize("left", [0.0, 100.0])
+def test_what_was_not_looked_at_again_says_nothing(
+    stage: Stage, me: agents.Agent, clock: list[int], monkeypatch: pytest.MonkeyPatch, left: float
+) -> None:
+    """A thread does a known order again after it has learned of another thread's end: known only with a look."""
+    a, b = lockwatch.Lock(name="a"), lockwatch.Lock(name="b")
+    nest(a, b)()
+    before = segments.release(me)
+    monkeypatch.setattr(chains, "_allowance", left)
+    nest(a, b)()  # in a second segment, of which the other thread knows nothing
+
+    def other_way_round() -> None:
+        agents.current().clock = segments.Clock(before)
+        nest(b, a)()
+
+    stage.run(other_way_round)
+    assert len(stage.found()) == (1 if left else 0)
+
+
+def test_forgotten_chains_are_new(
+    looks: list[int], clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all is forgotten, as between two tests, a chain is looked at without allowance."""
+    monkeypatch.setattr(chains, "_allowance", 0.0)
+    pair = nest(lockwatch.Lock(), lockwatch.Lock())
+    for _ in range(3):
+        pair()
+        chains.forget_all()
+    assert looks == [3]
