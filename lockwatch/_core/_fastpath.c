@@ -760,7 +760,7 @@ static PyObject *setup(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject **into[] = {&core.record_for, &core.acquire_slow, &core.release_slow, &core.wake_next,
                          &core.check_timeout, &core.no_later_than, &core.learn_order, &core.threading,
-                         &core.waiter, &core.settings};
+                         &core.waiter};
     const Py_ssize_t count = (Py_ssize_t)(sizeof into / sizeof *into);
     if (PyTuple_GET_SIZE(args) != count)
         return PyErr_Format(PyExc_TypeError, "setup() takes %zd arguments", count);
@@ -866,8 +866,6 @@ static int execute(PyObject *module)
     core.str_parker = PyUnicode_InternFromString("parker");
     core.str_agent = PyUnicode_InternFromString("agent");
     core.str_main = PyUnicode_InternFromString("main");
-    core.str_since_ns = PyUnicode_InternFromString("since_ns");
-    core.str_threshold = PyUnicode_InternFromString("starvation_threshold_ns");
     core.str_locked = PyUnicode_InternFromString("locked");
     core.str_release = PyUnicode_InternFromString("release");
     core.str_release_all = PyUnicode_InternFromString("_release_all");

@@ -66,13 +66,13 @@ typedef struct {
 static struct {
     PyTypeObject *mutex, *plain, *recursive, *record, *view;
     PyObject *record_for, *acquire_slow, *release_slow, *wake_next, *check_timeout, *no_later_than, *learn_order;
-    PyObject *waiter, *settings; /* class in mutex.py; dictionary of settings.py */
+    PyObject *waiter;  /* class in mutex.py */
     PyObject *dropped; /* told about locks that die held, or private to one function; NULL at exit */
     PyObject *threading, *machinery; /* dictionaries: globals of threading; module name -> whether machinery */
     PyObject *native;                /* code object that stands for a caller that is not Python */
     PyObject *str_became_signal, *str_refuse_release, *str_made, *str_odd_arguments, *str_holds, *str_record,
-        *str_pop, *str_name, *str_module, *str_toplevel, *str_parker, *str_agent, *str_main, *str_since_ns, *str_threshold, *str_locked,
-        *str_release, *str_release_all, *str_take_again, *str_getters, *str_wake, *str_get_slowly;
+        *str_pop, *str_name, *str_module, *str_toplevel, *str_parker, *str_agent, *str_main, *str_locked, *str_release,
+        *str_release_all, *str_take_again, *str_getters, *str_wake, *str_get_slowly;
 } core;
 
 static Record foreign = {.foreign = 1};

@@ -30,24 +30,8 @@ static int says(PyObject *thing, PyObject *name, int call, PyObject *what)
     return answer == what;
 }
 
-/* Whether a waiter that was woken has waited past the threshold without running; 1 also if that cannot be told. */
-static int kept_waiting(PyObject *head)
-{
-    PyObject *since = PyObject_GetAttr(head, core.str_since_ns);
-    PyObject *limit = PyDict_GetItemWithError(core.settings, core.str_threshold);
-    int kept = 1;
-    if (since != NULL && limit != NULL)
-        kept = read_clock() - PyLong_AsLongLong(since) > PyLong_AsLongLong(limit);
-    Py_XDECREF(since);
-    if (PyErr_Occurred()) {
-        PyErr_Clear();
-        return 1;
-    }
-    return kept;
-}
-
 /* Release a lock that is the caller's, and that others wait for: free it and wake the head, as pass_on() does in normal
-   mode. NULL without an exception if mutex.py has to: in starvation mode, or at its beginning; for a head that is in the
+   mode. NULL without an exception if mutex.py has to: in starvation mode; for a head that is in the
    main thread (the one behind it is woken, too). */
 static Py_NO_INLINE PyObject *release_beside(Mutex *m, Record *me)
 {
@@ -62,8 +46,6 @@ static Py_NO_INLINE PyObject *release_beside(Mutex *m, Record *me)
         PyErr_Clear();
         goto done;
     }
-    if (!says(parker, core.str_locked, 1, Py_True) && kept_waiting(head))
-        goto done;
     if (!free_it(m, me))
         goto done;
     now = first_waiter(m); /* F1: first free, then look */

@@ -18,7 +18,7 @@ from functools import partial
 from queue import Empty
 from types import MethodDescriptorType
 
-from lockwatch._core import agents, frames, hooks, leftovers, lockorder, mutexbase, settings
+from lockwatch._core import agents, frames, hooks, leftovers, lockorder, mutexbase
 from lockwatch._core.handover import release_slow, wake_next
 from lockwatch._core.holds import NoLaterThan
 from lockwatch._core.mutex import Waiter, acquire_slow
@@ -125,7 +125,6 @@ else:
         lockorder.note_new,
         threading.__dict__,
         Waiter,
-        settings.__dict__,
     )
     hooks.learn_order = hooks._learn_order  # does nothing: the twin has it learned when the slow path returns
     mutexbase.next_serial = _fastpath.next_serial

@@ -5,7 +5,7 @@ Guarantees: M1, M3 to M6 and M9 there, as far as they are about releases. Assump
 
 from __future__ import annotations
 
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 
 from lockwatch._core import agents, parking, settings
 from lockwatch._core.holds import AGENT, PARKER
@@ -30,6 +30,8 @@ _GRANTER = 1
 def release_slow(lock: MutexBase, hold: Hold) -> None:
     """Let go of ``lock``, which was held by ``hold``, and serve its queue.
 
+    In starvation mode the caller gives up its time slice, so that the new owner runs at once (Go issue 33747).
+
     Raises:
         MisuseError: Another thread was quicker (M9; what `hooks.misuse` makes of it).
     """
@@ -47,6 +49,8 @@ def give_up(lock: MutexBase, hold: Hold) -> bool:
     except BaseException:
         pass_on(lock, hold)  # M7
         raise
+    if lock._starving:
+        sleep(0)
     return done
 
 
@@ -59,8 +63,6 @@ def pass_on(lock: MutexBase, hold: Any) -> bool:
     state = lock._state
     queue = lock._queue
     done = False
-    if not lock._starving and _kept_waiting(queue):
-        lock._starving = True
     while lock._starving and state.get(OWNED) is hold:
         heads = queue[:1]
         if not heads or not _grantable(heads[0]):
@@ -92,12 +94,6 @@ def pass_on(lock: MutexBase, hold: Any) -> bool:
             freed[AGENT].holds.pop(lock._key, None)  # another thread was quicker: this is the next owner's
     wake_next(lock)
     return done
-
-
-def _kept_waiting(queue: list[Waiter]) -> bool:
-    """Say whether the head was woken, has waited past the threshold, and has not had the CPU yet to say so."""
-    heads = queue[:1]
-    return bool(heads) and not heads[0].parker.locked() and starves(heads[0])
 
 
 def _grantable(waiter: Waiter) -> bool:

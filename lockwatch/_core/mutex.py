@@ -61,9 +61,13 @@ on free-threaded builds. (2) Go removes a waiter when it wakes it and pushes it 
 it where it is, which is the same order (M2). (3) Go has no time-outs, victims or exceptions: they are M3 and M7. (4)
 The main thread is not granted a lock while the program has signal handlers of its own, but woken together with the
 next waiter: a handler could be running on top of its wait, and a lock granted to it would be held by a frame that
-does not run. (5) There is no queue shared by many locks: each has its own list. (6) A releaser that finds the head
-woken, past the threshold and not yet running changes the mode on its behalf, as CPython's ``PyMutex`` does: under a
-GIL a woken thread cannot say so itself until the interpreter switches, up to 5 ms later.
+does not run. (5) There is no queue shared by many locks: each has its own list.
+
+Only a waiter that runs and loses says that it starves, as in Go. Under a GIL that may be a switch interval (5 ms) late,
+but a releaser that said so on its behalf (as CPython's ``PyMutex`` does) would take a thread that waits for the GIL for
+one that waits for the lock: with more threads than cores, each waits longer than the threshold to run, all hand over
+to threads that do not run yet, and no one is ever short enough to leave the mode. That convoy was two to ten times
+slower.
 """
 
 from __future__ import annotations

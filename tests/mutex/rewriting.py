@@ -41,13 +41,12 @@ ATOMIC = frozenset(
         "_grantable",
         "_in_handler",
         "unqueue",
-        "_kept_waiting",
         "_caller",
     ]
 )
 """Functions that are one step: at most one access to shared state each."""
 
-CLOCK = frozenset(["monotonic_ns", "starves", "_time_left", "_kept_waiting"])
+CLOCK = frozenset(["monotonic_ns", "starves", "_time_left"])
 """Functions that read the clock: shared state where the clock may tick."""
 
 PRIVATE = frozenset(
@@ -236,7 +235,7 @@ class Rewriter(ast.NodeTransformer):
             name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
             if name == "begin_again":
                 return OWN
-            if name in ("unpark", "unqueue", "_kept_waiting") or (self.clock and name in CLOCK):
+            if name in ("unpark", "unqueue") or (self.clock and name in CLOCK):
                 return SHARED
         elif isinstance(node, ast.Attribute):
             if node.attr == "slot" and getattr(node.value, "id", None) in OWN_WAITER:
