@@ -36,7 +36,7 @@ def _next_completed(frame: FrameType) -> FuturesThing:
 
 def _comes_after(future: Any) -> None:
     """What ran in a pool is over for whoever has its result, so it cannot deadlock with what comes now."""
-    clock = future.__dict__.get(segments.ATTRIBUTE)
+    clock = getattr(future, segments.ATTRIBUTE, None)
     if clock is not None and (clock.noted or clock.seen) and settings.order:
         segments.acquire(agents.current(), clock.known())
 

@@ -31,7 +31,7 @@ def watched_run(original: Callable[..., None]) -> Callable[..., None]:
     def run(self: Any, *arguments: Any) -> None:
         future, me = self.future, agents.current()
         future._lockwatch_runner = me
-        submitted = self.__dict__.get("_lockwatch_submitted")
+        submitted = getattr(self, "_lockwatch_submitted", None)
         if submitted is None:
             original(self, *arguments)
             return
@@ -64,9 +64,9 @@ def watched_submit(original: Callable[..., Any]) -> Callable[..., Any]:
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         future = original(self, fn, *args, **kwargs)
         try:
-            workers = self.__dict__["_lockwatch_workers"]
-        except KeyError:
-            workers = self.__dict__.setdefault("_lockwatch_workers", _Workers(self))
+            workers = self._lockwatch_workers
+        except AttributeError:
+            workers = self._lockwatch_workers = _Workers(self)
         future._lockwatch_workers = workers
         return future
 

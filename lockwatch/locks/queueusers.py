@@ -7,7 +7,8 @@ Guarantees: at most `MOST` are remembered for each side of a queue, those that c
 Cost: two attribute look-ups and a comparison for each ``put`` and ``get`` of a thread that was the last to do so; some
 0.2 us when another one was.
 
-Assumed atomic: one store into, or pop from, a dictionary; one attribute store.
+Assumed atomic: one store into, or pop from, a dictionary; one attribute store. Of two threads that are the first to use
+a queue, at the very same time, one may not be remembered until its next turn.
 """
 
 from __future__ import annotations
@@ -60,7 +61,12 @@ def watched_get(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _note(queue: Any, side: str) -> Agent:
     me = agents.current()
-    users: dict[Agent, None] = queue.__dict__.setdefault(side, {})
+    users: dict[Agent, None] | None = getattr(queue, side, None)
+    if users is None:
+        users = {}
+        setattr(
+            queue, side, users
+        )  # not by way of __dict__: an object whose dictionary was asked for is slower
     users.pop(me, None)
     users[me] = None
     if len(users) > MOST:
