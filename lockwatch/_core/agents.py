@@ -322,8 +322,10 @@ def living() -> list[Agent]:
 
 def runs_loop() -> bool:
     """Return whether the calling thread runs an event loop of asyncio, that is, was called by it."""
-    events = sys.modules.get("asyncio.events")
-    running = getattr(events, "_get_running_loop", None)
+    loaded = (
+        "asyncio.events" in sys.modules
+    )  # not get(): without a GIL that locks, and a fork may come between
+    running = getattr(sys.modules["asyncio.events"], "_get_running_loop", None) if loaded else None
     return running is not None and running() is not None
 
 

@@ -33,6 +33,7 @@ import time
 from typing import Any
 
 import lockwatch
+from lockwatch import waits
 from lockwatch._core import agents
 from lockwatch._core.handover import OWNED
 
@@ -225,13 +226,16 @@ class Worker:
         counts["fork"] += 1
 
     def look_around(self) -> int:
-        """Check the locks in a child; returns its exit status."""
+        """Check the locks in a child; returns its exit status. Imports nothing.
+
+        Without a GIL another thread may have been at ``sys.modules`` when this one forked (CPython 3.13).
+        """
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             faulthandler.register(signal.SIGALRM, chain=True)
             signal.alarm(10)  # shows its stack and dies, if it hangs
             assert agents.living() == [self.agent]
-            assert not lockwatch.waits()
+            assert not waits()
             mine = 0
             for lock in LOCKS:
                 lock._check()
