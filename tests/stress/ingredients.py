@@ -176,6 +176,13 @@ class Worker:
                 time.sleep(self.random.choice([0, 0, 0.002]))  # the latter brings starvation mode about
                 self.bump(index)
 
+    def let_it_come(self) -> None:
+        """Wait for an exception that is under way. No loop does so within a ``try``: 3.13 leaves out jumps back."""
+        while self.throwing:
+            time.sleep(0)
+        for _ in range(20):
+            pass
+
     def operate_under_fire(self) -> None:
         """Do one thing during which one exception may arrive; afterwards none is under way, and nothing is left."""
         begun = over = False
@@ -186,10 +193,7 @@ class Worker:
                     self.armed = bool({"async", "interrupt"} & INGREDIENTS)
                     self.operate()
                 self.armed = False
-                while self.throwing:
-                    time.sleep(0)
-                for _ in range(20):
-                    pass  # one that is pending comes here
+                self.let_it_come()
                 over = True
             except (Interruption, KeyboardInterrupt):
                 pass
