@@ -24,6 +24,7 @@ import threading
 import weakref
 from itertools import count
 
+from lockwatch._core.frames import thread_of_this_stack
 from lockwatch._core.gone import end_mark, has_vanished, is_gone
 from lockwatch._core.holds import AGENT
 from lockwatch._core.originals import ThreadLocal, get_ident
@@ -97,7 +98,7 @@ class Agent:
         self.main = thread is not None and thread is threading.main_thread()
         self.ended = False
         self.lost_in_fork = False
-        self.weight = _weights.get(thread, 0) if thread is not None else 0
+        self.weight = _weights.get(thread, 0) if thread is not None and len(_weights) else 0
         self.holds: dict[int, Hold] = make_holds()
         self.waits: list[Wait] = []
         self.joiners: list[Wait] = []
@@ -150,6 +151,7 @@ internal_idents: set[int] = set()
 
 dying: dict[int, Agent] = {}
 """Agents that have ended, by serial, until their threads are seen to be gone: see `is_dying`."""
+MOST_DYING = 16
 
 untold: dict[int, Agent] = {}
 """Agents that have not ended, and whose idents are others' now, by serial."""
@@ -212,17 +214,21 @@ def _ended(agent: Agent) -> None:
         joiner.wake()
     for callback in on_end:
         callback(agent)
-    any_dying()  # forgets those that are gone
+    if len(dying) > MOST_DYING:
+        any_dying()  # forgets those that are gone
 
 
 def is_dying(agent: Agent) -> bool:
     """Whether the thread of an agent that has ended may still run destructors of what was in its local storage."""
     if agent.serial not in dying:
         return False
-    if _is_gone(agent):
-        dying.pop(agent.serial, None)
-        return False
-    return agent.ident != get_ident()  # whoever asks as the last thing it does is not to count
+    if agent.ident != get_ident():
+        if not _is_gone(agent):
+            return True
+    elif agent.native_id == threading.get_native_id():
+        return False  # whoever asks as the last thing it does is not to count
+    dying.pop(agent.serial, None)
+    return False
 
 
 def any_dying() -> bool:
@@ -252,23 +258,9 @@ def _is_gone(agent: Agent) -> bool:
     return is_gone(agent, by_ident.get(agent.ident))
 
 
-def _thread_of_this_stack(ident: int) -> threading.Thread | None:
-    """Find the current ``Thread`` without making one; ``threading._active`` does not have it yet, maybe a dummy."""
-    thread: threading.Thread | None = threading._active.get(ident)  # type: ignore[attr-defined]
-    if thread is not None and not isinstance(thread, threading._DummyThread):
-        return thread
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        if frame.f_code.co_name == "_bootstrap_inner" and frame.f_globals is threading.__dict__:
-            candidate = frame.f_locals.get("self")
-            return candidate if isinstance(candidate, threading.Thread) else thread
-        frame = frame.f_back
-    return thread
-
-
 def _register() -> Agent:
     ident = get_ident()
-    thread = None if ident in internal_idents else _thread_of_this_stack(ident)
+    thread = None if ident in internal_idents else thread_of_this_stack(ident)
     native_id = threading.get_native_id()
     before = _agent_before(ident, native_id) if thread is None else None
     agent = before or Agent(ident, native_id, thread)

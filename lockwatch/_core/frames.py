@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,26 @@ def current_frames() -> dict[int, FrameType]:
         return sys._current_frames()
     finally:
         gc.enable()
+
+
+def thread_of_this_stack(ident: int) -> threading.Thread | None:
+    """Return the calling thread's ``Thread`` (it has this ident), or None; makes none, as ``current_thread`` does.
+
+    ``threading._active`` does not have it while it is being started, or has a dummy.
+    """
+    thread: threading.Thread | None = threading._active.get(ident)  # type: ignore[attr-defined]
+    if thread is not None and not isinstance(thread, threading._DummyThread):
+        return thread
+    for starting in list(threading._limbo):  # type: ignore[attr-defined]
+        if starting.ident == ident:
+            return starting  # type: ignore[no-any-return]
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        if frame.f_code.co_name == "_bootstrap_inner" and frame.f_globals is threading.__dict__:
+            candidate = frame.f_locals.get("self")
+            return candidate if isinstance(candidate, threading.Thread) else thread
+        frame = frame.f_back
+    return thread
 
 
 class Level:

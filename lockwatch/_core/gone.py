@@ -13,7 +13,7 @@ Guarantees: never says so of a thread that may still run code of the program's. 
 Assumes that an ident has one native thread at a time: an agent of another one with the same ident is the proof that its
 predecessor is over.
 
-Cost: a look at one file, or a list of all threads' frames.
+Cost: a call; for threads that ``threading`` did not start a look at one file (20 us), or a list of all threads' frames.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ _LISTED = os.path.isdir(_TASKS)
 
 
 def end_mark(thread: Any, native_id: int) -> Any:
-    """Return by what it can be told that a thread has been cleared away; see `Agent.end_mark`."""
+    """Return by what it can be told that a thread has been cleared away; see `Agent.end_mark`.
+
+    That is, as far as there is one: the lock that goes with its local storage (to 3.12), its handle, which is done
+    after that (from 3.13 on), or the file under which Linux lists it.
+    """
+    handle: Any = getattr(thread, "_handle", None)
+    if hasattr(handle, "is_done") and not handle.is_done():
+        return handle
     return getattr(thread, "_tstate_lock", None) or _task(native_id)
 
 
@@ -73,7 +80,9 @@ def _is_succeeded(agent: Agent, heir: Agent | None) -> bool:
 
 
 def _has_passed(mark: Any) -> bool:
-    return not (os.path.exists(mark) if isinstance(mark, str) else mark.locked())
+    if isinstance(mark, str):
+        return not os.path.exists(mark)
+    return bool(mark.is_done() if hasattr(mark, "is_done") else not mark.locked())
 
 
 def _task(native_id: int) -> str | None:

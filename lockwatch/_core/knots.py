@@ -50,7 +50,8 @@ class Knot:
     Attributes:
         cause: CYCLE, SELF, ORPHAN, STARVED or ASLEEP.
         edges: The parties in the order in which they wait for each other: each one's blocker is the next one's
-            agent, and the last one's is the first, the ended owner, or nobody. Waiters behind a cycle, or behind
+            agent, and the last one's is the first, the ended owner, or nobody. (Agents that are asleep: the oldest
+            first.) Waiters behind a cycle, or behind
             the waiter for an orphan, are not of the knot: they go on when it is untied.
         grounds: The edges that prove it: its own, and those of all others who could have ended one of its waits.
         serial: The number of the newest wait of the grounds: the one that closed it. Two agents that find one

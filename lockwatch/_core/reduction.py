@@ -227,7 +227,9 @@ def trace(agent: Agent, stuck: dict[Agent, Edge]) -> Knot:
         path.append(edge)
         blockers = edge.blockers
         if blockers.rule is OPEN:
-            return Knot(ASLEEP, tuple(path + [e for a, e in stuck.items() if a not in place]))
+            return Knot(
+                ASLEEP, tuple(sorted(stuck.values(), key=lambda each: each.agent.serial))
+            )  # whoever finds it
         following = [party for party in blockers.agents if party in stuck]
         if not following:
             return Knot(ORPHAN, (edge,))

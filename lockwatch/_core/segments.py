@@ -173,9 +173,8 @@ def started(thread: Any) -> None:
     if settings.order:
         me = agents.current()
         thread.__dict__[ATTRIBUTE] = Clock(release(me))
-        parents = me.holds.copy()
-        if parents:
-            thread.__dict__[INHERITED] = (me, tuple(parents.items()))
+        if me.holds:
+            thread.__dict__[INHERITED] = (me, tuple(me.holds.items()))
 
 
 def joined(thread: Any) -> None:

@@ -93,7 +93,7 @@ def look_at_old() -> None:
 def look_after(agent: Agent) -> None:
     """Have a look taken, once the ended ``agent``'s thread is gone, at those who waited for it or for anybody."""
     leftovers.note_end(agent)
-    if not _concerns_somebody(agent):
+    if not _concerns_somebody(agent, bool(agent.holds)):
         return
     _ended[agent.serial] = agent, monotonic_ns()
     start()
@@ -118,18 +118,19 @@ def look_again() -> None:
         parking.unpark(_bell)
 
 
-def _concerns_somebody(agent: Agent) -> bool:
+def _concerns_somebody(agent: Agent, holds: bool) -> bool:
     """Whether what ``agent`` held is lost, or waited for, or anybody waits for whoever may come.
 
     All else its end cannot have changed.
     """
-    for hold in agent.holds.copy().values():
-        lock = hold[1]()
-        if lock is not None and lock._queue:
+    if holds:
+        for hold in agent.holds.copy().values():
+            lock = hold[1]()
+            if lock is not None and lock._queue:
+                return True
+        if hooks.loses(agent):
             return True
-    if agent.holds and hooks.loses(agent):
-        return True
-    return any(wait.open_seen for other in agents.living() for wait in other.waits.copy())
+    return any(wait.open_seen for other in agents.living() if other.waits for wait in other.waits.copy())
 
 
 def _run() -> None:

@@ -54,6 +54,6 @@ def test_suites(group: str) -> None:
     suites = GROUPS[group]
     if absent := under_install.missing(suites):
         pytest.skip(f"this interpreter ships no {', '.join(absent)} (Debian: libpython3.x-testsuite)")
-    for result in under_install.compare_all(suites, timeout=100, again=1):
+    for result in under_install.compare_all(suites, timeout=80, again=1):
         assert not result.standing, result.text()
         assert result.baseline.outcomes, result.baseline.log
