@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 _NOT_READY_NS = 1_000_000
 
 NAP_NS = 5_000_000
-"""How long a wait may last (nanoseconds) before it is published. A timer that is due before the kernel's next tick (4 ms
-mostly) would cost as much as all else here."""
+"""How long a wait may last (nanoseconds) before it is published.
+
+A timer that is due before the kernel's next tick (4 ms mostly) would cost as much as all else here.
+"""
 
 
 class ParkedWait(Wait):
