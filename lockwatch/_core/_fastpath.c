@@ -133,7 +133,8 @@ static Py_NO_INLINE PyObject *learn_order(Mutex *m, Record *me)
         return NULL;
     }
     Py_DECREF(hold);
-    if (PyByteArray_CheckExact(tally) && PyByteArray_GET_SIZE(tally) == (Py_ssize_t)(2 * sizeof(long long)))
+    Py_ssize_t size = PyByteArray_CheckExact(tally) ? PyByteArray_GET_SIZE(tally) / (Py_ssize_t)sizeof(long long) : 0;
+    if (size == 1 || size == 2)
         note_known(me, chain, salt, tally);
     Py_DECREF(tally);
     Py_RETURN_TRUE;

@@ -9,7 +9,8 @@ struct mutex;
 /* A chain of locks whose order is known (lockorder.py). */
 typedef struct {
     uint64_t chain;  /* its number, by the record's salt */
-    PyObject *tally; /* bytearray of two numbers: how often it was seen here, and in which segment last */
+    PyObject *tally; /* bytearray of two numbers: how often it was seen here, and in which segment last; or of the first
+                        alone, for a chain that was not looked at, and counts as known for a while */
 } Known;
 
 /* What one agent holds. */
@@ -197,6 +198,7 @@ static void forget_chains(Record *r)
 
 #define WAYS 4 /* entries of a bucket: 64 bytes */
 #define FEWEST_KNOWN 64
+#define PASSED_OVER_FOR 256 /* as in chains.py */
 #define MOST_KNOWN 16384 /* four times lockorder.MOST_CHAINS, so that few buckets are full */
 
 static inline Known *known_bucket(Record *r, uint64_t salted)
@@ -215,6 +217,8 @@ static inline int order_is_known(Record *r, uint64_t chain)
         if (known[i].chain == salted && known[i].tally != NULL) {
             long long *tally = (long long *)(void *)PyByteArray_AS_STRING(known[i].tally);
             tally[0]++;
+            if (UNLIKELY(PyByteArray_GET_SIZE(known[i].tally) == sizeof *tally))
+                return tally[0] <= PASSED_OVER_FOR;
             tally[1] = r->segment;
             return 1;
         }
@@ -265,7 +269,13 @@ static void note_known(Record *r, uint64_t chain, uint64_t salt, PyObject *tally
     }
     uint64_t salted = chain ^ salt;
     PyObject *last;
-    Known *known;
+    Known *known = r->known == NULL ? NULL : known_bucket(r, salted);
+    for (int i = 0; known != NULL && i < WAYS; i++) {
+        if (known[i].chain == salted && known[i].tally != NULL) {
+            Py_SETREF(known[i].tally, Py_NewRef(tally));
+            return;
+        }
+    }
     do {
         known = r->known == NULL ? NULL : known_bucket(r, salted);
         last = known == NULL ? NULL : known[WAYS - 1].tally;

@@ -1,25 +1,21 @@
 """What an agent remembers of the chains of locks that it has had: which were looked at, and how often each was had.
 
 A chain is the locks that an agent holds, in the order taken. `lockorder` looks at each once in every *era* of its
-agent. A new era begins where what was seen before says nothing of what comes (a thread was started, a result taken).
-The chains of eras that are over are kept: to look at one of them again is less urgent than to look at a new one, so
-`may_look_again` bounds how often that is done.
+agent, as far as the allowance goes (`looks`). A new era begins where what was seen before says nothing of what comes (a
+thread was started, a result taken).
 
-Guarantees: at most `MOST_CHAINS` for each agent, and few with locks that are gone. Looking again takes about 2 % of
-one core at most, once the first `AGAIN` are used up, however often eras change.
+Guarantees: at most `MOST_CHAINS` for each agent, and few with locks that are gone.
 
 Assumes: only the agent itself, or whoever works for it, remembers; anybody may begin an era, by one store. No lock is
-needed, with and without the GIL. Two threads that take from the allowance at once may get one look for two, or two
-for one.
+needed, with and without the GIL.
 """
 
 from __future__ import annotations
 
 import sys
 from itertools import islice
-from time import monotonic_ns
 
-from lockwatch._core import agents
+from lockwatch._core import agents, looks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,9 +29,8 @@ if TYPE_CHECKING:
 FEW_CHAINS, MOST_CHAINS = 256, 4_096
 """Chains that one agent remembers: as many with locks that are gone, and in all."""
 
-AGAIN, AGAIN_PER_SECOND = 2_000, 200
-"""How many chains of eras that are over are looked at again at once, and how many more each second; a look takes
-50 to 100 us."""
+PASSED_OVER_FOR = 256
+"""How often a chain that was not looked at counts as known, until it is asked for again."""
 
 
 class Tally:
@@ -47,9 +42,10 @@ class Tally:
         count: What was counted in Python.
         segment: In which segment it was counted in Python last; 0 for the one in which it was seen first.
         native: The same two of the twin in C, which writes them in place, eight bytes each; None if it did not count.
+        passed_over: Whether the chain was not looked at.
     """
 
-    __slots__ = ("count", "era", "locks", "native", "segment")
+    __slots__ = ("count", "era", "locks", "native", "passed_over", "segment")
 
     def __init__(self, locks: tuple[LockFacts, ...] = ()) -> None:
         self.locks = locks
@@ -57,6 +53,7 @@ class Tally:
         self.count = 1
         self.segment = 0
         self.native: bytearray | None = None
+        self.passed_over = False
 
     def again(self, segment: int) -> None:
         """Count it once more."""
@@ -79,7 +76,9 @@ class Tally:
 def known(agent: Agent, chain: Chain) -> Tally | None:
     """Return the counter of a chain that need not be looked at in the present era."""
     tally = agent.chains.get(chain)
-    return tally if tally is not None and tally.era is agent.era else None
+    if tally is None or tally.era is not agent.era or (tally.passed_over and tally.count > PASSED_OVER_FOR):
+        return None
+    return tally
 
 
 def remember(agent: Agent, chain: Chain, tally: Tally, era: object) -> None:
@@ -106,7 +105,7 @@ def remember(agent: Agent, chain: Chain, tally: Tally, era: object) -> None:
 
 
 def new_era(agent: Agent) -> None:
-    """Let every chain of locks that the agent has from now on be looked at again, as far as the allowance goes."""
+    """Let every chain of locks that the agent has from now on be looked at again."""
     if agent.chains:
         agent.era = object()
         _forget_native(agent)
@@ -120,7 +119,8 @@ def forget(agent: Agent) -> None:
 
 
 def forget_all() -> None:
-    """Forget all chains that anybody has had."""
+    """Forget all chains that anybody has had, and that there were any."""
+    looks.reset()
     for agent in agents.living() + agents.others():
         forget(agent)
 
@@ -129,17 +129,3 @@ def _forget_native(agent: Agent) -> None:
     record: Any = getattr(agent.holds, "record", None)
     if record is not None:
         record.forget_chains()
-
-
-_allowance = float(AGAIN)
-_filled_ns = 0
-
-
-def may_look_again() -> bool:
-    """Take one look from the allowance (a token bucket); return whether there was one."""
-    global _allowance, _filled_ns
-    now = monotonic_ns()
-    allowance = min(float(AGAIN), _allowance + (now - _filled_ns) * AGAIN_PER_SECOND / 1e9)
-    _filled_ns = now
-    _allowance = max(0.0, allowance - 1)
-    return allowance >= 1

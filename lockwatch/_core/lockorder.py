@@ -18,8 +18,8 @@ what can happen to these very locks, also among locks of one class. Classes say 
 `orderedges.stands_for_locks` says when one lock of a class may stand for another.
 
 Guarantees:
-  * Every chain of locks is looked at once for each agent, and again in later segments as far as the allowance
-    goes (`chains`); what is known costs one look-up.
+  * Every chain of locks is looked at once for each agent and segment, as far as the allowance goes (`looks`); what is
+    known costs one look-up.
   * No lock of ours is held while user code runs, and nobody waits here: what was seen goes into a deque, and is
     worked off by whoever gets a try-lock; a finalizer or signal handler that comes in between only adds to the
     deque. (`lockwatch._core.orderbook` does that.) Findings are made after the try-lock is let go.
@@ -36,7 +36,7 @@ from __future__ import annotations
 import sys
 from time import monotonic_ns, sleep
 
-from lockwatch._core import chains, hooks, settings
+from lockwatch._core import chains, hooks, looks, settings
 from lockwatch._core.chains import Tally
 from lockwatch._core.holds import AGENT, CODE, HOW, LASTI, LOCK, SINCE
 from lockwatch._core.orderbook import (
@@ -119,7 +119,11 @@ def note(me: Agent, lock: MutexBase, hold: Hold) -> None:
     chain = tuple(me.holds)
     tally = chains.known(me, chain)
     if tally is None:
-        _look(me, lock, hold, chain)
+        era = me.era
+        if _look(me, lock, hold, chain):
+            tally = Tally()
+            tally.passed_over = True
+            chains.remember(me, chain, tally, era)
     else:
         tally.again(0 if me.clock is None else me.clock.segment)
 
@@ -128,7 +132,8 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
     """Do what `note` does, for the twin in C, which calls it for chains that its own table does not list.
 
     Returns:
-        The counter of a chain that need not be looked at again in this segment, else None.
+        The counter of a chain that need not be looked at again in this segment; eight bytes for one that was passed
+        over, and is to be asked for again after a while; else None.
 
     Raises:
         LockOrderError: As `note`.
@@ -138,7 +143,8 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
     if tally is not None:
         tally.again(0 if me.clock is None else me.clock.segment)
     elif settings.order:
-        _look(me, lock, hold, chain)
+        if _look(me, lock, hold, chain):
+            return bytearray(8)
         tally = chains.known(me, chain)
         if tally is None:
             return None
@@ -152,25 +158,25 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
     return tally.native
 
 
-def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> None:
+def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> bool:
+    """Look at a chain, unless it is passed over; return whether it is."""
     global ignored
     if me.serial in not_asked:
-        return
+        return False
     blocks = special.get(me.serial) if special else None
     if blocks and None in blocks:
         ignored += 1
-        return
-    era, before = me.era, me.chains.get(chain)
-    if before is not None and not blocks and not chains.may_look_again():
-        chains.remember(me, chain, Tally(before.locks), era)
-        return
+        return False
+    era = me.era
+    if not blocks and not looks.wanted(me.serial, _classes_of(me)):
+        return True
     try:
         event = _seen(me, lock, hold, hierarchy=bool(blocks))
     except Exception as error:
         failed(error)
-        return
+        return False
     if event is None:
-        return
+        return False
     if not blocks:
         chains.remember(me, chain, event.steps[0][3].tally, era)
     pending.append(event)
@@ -184,6 +190,12 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> Non
         if event.finding is not None and me.serial not in restoring:
             me.chains.pop(chain, None)
             raise hooks.order_error(event.finding)
+    return False
+
+
+def _classes_of(me: Agent) -> tuple[Any, ...]:
+    locks = [hold[LOCK]() for hold in me.holds.copy().values()]
+    return tuple([class_key(lock) for lock in locks if lock is not None])
 
 
 def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event | None:
