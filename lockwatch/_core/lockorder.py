@@ -168,7 +168,9 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> boo
         ignored += 1
         return False
     era = me.era
-    if not blocks and not looks.wanted(me.serial, _classes_of(me)):
+    if not blocks and not (
+        looks.known.take() if chain in me.chains else looks.wanted(me.serial, _classes_of(me))
+    ):
         return True
     try:
         event = _seen(me, lock, hold, hierarchy=bool(blocks))

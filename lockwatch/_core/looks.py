@@ -6,7 +6,7 @@ costs, and once more for each of `AGENTS` agents; all others take from an allowa
 up. So what a program does is seen; what it does to its ten thousandth object, perhaps. (Linux lockdep looks at classes
 alone; the allowance is what is left here for the orders of single locks.)
 
-Guarantees: some 2 % of one core for chains of known classes, and 5 % for those of new ones (there are few, unless
+Guarantees: some 0.5 % of one core for chains of known classes, and 2 % for those of new ones (there are few, unless
 each lock has a name of its own), once the first thousands are used up. Nothing is reported because of a chain that was
 passed over.
 
@@ -46,22 +46,27 @@ class Allowance:
     def __init__(self, most: int, per_second: int) -> None:
         self.most = most
         self.per_second = per_second
-        self._left = float(most)
+        self._left = 0.0
+        self._filled_ns = 0  # long ago
+
+    def refill(self) -> None:
+        """Make it full."""
         self._filled_ns = 0
 
     def take(self) -> bool:
         """Take one look; return whether there was one."""
         now = monotonic_ns()
-        left = min(float(self.most), self._left + (now - self._filled_ns) * self.per_second / 1e9)
+        left = self._left + (now - self._filled_ns) * self.per_second / 1e9 if self._filled_ns else self.most
+        left = min(left, self.most)
         self._filled_ns = now
         self._left = max(0.0, left - 1)
         return left >= 1
 
 
-known = Allowance(2_000, 200)
+known = Allowance(2_000, 50)
 """For chains whose class is known."""
 
-new = Allowance(20_000, 500)
+new = Allowance(20_000, 200)
 """For the first looks at each class."""
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from itertools import pairwise
 from time import sleep
 
-from lockwatch._core import chains, hooks, mutexbase, settings, signals
+from lockwatch._core import chains, hooks, looks, mutexbase, settings, signals
 from lockwatch._core.orderedges import Context, LockClass, LockFacts, stands_for_locks
 from lockwatch._core.orderrelation import Cycle, Relation
 from lockwatch._core.originals import allocate_lock
@@ -191,7 +191,7 @@ def _forget_all() -> None:
 
 
 def reset() -> None:
-    """Forget all orders, and what was said about them."""
+    """Forget all orders, what was said about them, and how much was looked at."""
     global _trimmed
     pending.clear()
     _dead.clear()
@@ -199,6 +199,8 @@ def reset() -> None:
     _condemned.clear()
     filed.clear()
     _trimmed = False
+    looks.known.refill()
+    looks.new.refill()
     _forget_all()
 
 

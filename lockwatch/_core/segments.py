@@ -7,10 +7,11 @@ started a child, and what a child did that was joined, cannot be part of a deadl
 Guarantees: keeps no thread alive; a clock knows only of clocks with which a lock order was recorded, of at
 most `MOST` others. Where it has forgotten one, segments count as concurrent.
 
-Assumes: only the agent itself advances its clock; vectors are never changed in place, so whoever has read
-one can keep it. No lock is needed, with and without the GIL.
+Assumes: only the agent itself advances its clock; a `Past` is never changed, so whoever has read one can keep it. No
+lock is needed, with and without the GIL.
 
-Cost: one small dictionary for each start, join, submit or result; nothing on locks.
+Cost: some microseconds for each start, join, submit or result, as long as no order is recorded; else a look at all that
+one of the two knows. Nothing on locks.
 """
 
 from __future__ import annotations
@@ -32,13 +33,100 @@ MOST = 512
 ATTRIBUTE = "_lockwatch_clock"
 """Where a thread or a future has its clock."""
 
-_NOTHING: dict[int, int] = {}
-"""What has happened before, as long as no lock order was seen; shared, and never changed."""
-
-Moment = tuple[int, int, dict[int, int]]
-"""A segment of one agent: its clock's number, its own there, and what had happened before it, by clocks' numbers."""
-
 _numbers = count(1).__next__
+_serials = count(1).__next__
+
+
+class _Vector:
+    """Last segments, by clocks' numbers; shared by many, and never changed.
+
+    Attributes:
+        entries: The segments.
+        serial: Its number; not used again.
+        within: The numbers of vectors that were seen to be within it.
+    """
+
+    __slots__ = ("entries", "serial", "within")
+
+    def __init__(self, entries: dict[int, int]) -> None:
+        while len(entries) >= MOST:
+            del entries[next(iter(entries))]
+        self.entries = entries
+        self.serial = _serials()
+        self.within: set[int] = set()
+
+    def contains(self, other: _Vector) -> bool:
+        """Return whether ``other`` is known to be within this one, at once."""
+        return other is self or other.serial in self.within
+
+
+class Past:
+    """What has happened before a segment: of other agents, the last segments that are over. Never changed.
+
+    It is a vector clock in two parts. Agents that work for each other know the same but for one entry, so they share
+    the rest, and to compare what they know is mostly to compare that entry.
+
+    Args:
+        vector: The last segments, by clocks' numbers.
+        number: The clock of which more is over than is in there, or 0.
+        segment: Its last segment.
+    """
+
+    __slots__ = ("number", "segment", "vector")
+
+    def __init__(self, vector: _Vector, number: int = 0, segment: int = 0) -> None:
+        self.vector = vector
+        self.number = number
+        self.segment = segment
+
+    def last(self, clock: int) -> int:
+        """Return the last segment of a clock that is over, or 0."""
+        return self.segment if clock == self.number else self.vector.entries.get(clock, 0)
+
+    def covers(self, other: Past, but: int = 0) -> bool:
+        """Return whether all in ``other`` is over, apart from what the clock ``but`` did."""
+        return (
+            self.vector.contains(other.vector)
+            or all(
+                segment <= self.last(clock) or clock == but for clock, segment in other.vector.entries.items()
+            )
+        ) and (other.number == but or other.segment <= self.last(other.number))
+
+    def joined_with(self, other: Past, but: int = 0) -> Past:
+        """Return both together, apart from what the clock ``but`` did."""
+        if self.vector.contains(other.vector):
+            if other.number == but or other.segment <= self.last(other.number):
+                return self
+            if self.number in (0, other.number):
+                return Past(self.vector, other.number, other.segment)
+        entries = self.flat()
+        for clock, segment in other.flat().items():
+            if segment > entries.get(clock, 0) and clock != but:
+                entries[clock] = segment
+        most = len(entries) < MOST
+        joined = _Vector(entries)
+        if most:
+            joined.within.add(self.vector.serial)
+            if not but:
+                joined.within.add(other.vector.serial)
+        return Past(joined)
+
+    def flat(self) -> dict[int, int]:
+        """Return all of it as a dictionary of its own."""
+        entries = self.vector.entries.copy()
+        if self.number:
+            entries[self.number] = self.segment
+        return entries
+
+    def __len__(self) -> int:
+        return len(self.vector.entries) + (self.number != 0 and self.number not in self.vector.entries)
+
+
+NOTHING = Past(_Vector({}))
+"""What has happened before, as long as no lock order was seen."""
+
+Moment = tuple[int, int, Past]
+"""A segment of one agent: its clock's number, its own there, and what had happened before it."""
 
 
 class Clock:
@@ -53,55 +141,54 @@ class Clock:
             was seen is not recorded with all there is to it, or is in a cycle that can become dangerous.
     """
 
-    __slots__ = ("exact", "noted", "number", "seen", "segment")
+    __slots__ = ("_covered", "exact", "noted", "number", "seen", "segment")
 
-    def __init__(self, seen: dict[int, int] | None = None) -> None:
+    def __init__(self, seen: Past = NOTHING) -> None:
         self.number = _numbers()
         self.segment = 1
-        self.seen: dict[int, int] = _NOTHING if seen is None else seen
+        self.seen = seen
         self.noted = False
         self.exact = [False]
+        self._covered: set[int] = set()
 
     def now(self) -> Moment:
         """Return the present segment."""
         return self.number, self.segment, self.seen
 
-    def known(self) -> dict[int, int]:
+    def known(self) -> Past:
         """Return what has happened by the end of this segment: what a child or a waiter gets to know."""
-        if not self.noted and len(self.seen) <= MOST:
-            return self.seen
-        vector = self.seen.copy()
-        if self.noted:
-            vector[self.number] = self.segment
-        return _bounded(vector)
-
-    def knows(self, vector: dict[int, int]) -> bool:
-        """Return whether all in ``vector`` is over already."""
         seen = self.seen
-        for clock, segment in vector.items():  # noqa: SIM110 - asked for each result of a pool
-            if segment > seen.get(clock, 0) and clock != self.number:
-                return False
+        if not self.noted:
+            return seen
+        if seen.number in (0, self.number):
+            return Past(seen.vector, self.number, self.segment)
+        return Past(_Vector(seen.flat()), self.number, self.segment)
+
+    def knows(self, past: Past) -> bool:
+        """Return whether all in ``past`` is over already."""
+        if past.vector.serial in self._covered:
+            return past.number == self.number or past.segment <= self.seen.last(past.number)
+        if not self.seen.covers(past, self.number):
+            return False
+        self._cover(past)
         return True
 
-    def learn(self, vector: dict[int, int]) -> None:
-        """Begin a segment that comes after all in ``vector``."""
-        seen = dict(self.seen)
-        for clock, segment in vector.items():
-            if clock != self.number and segment > seen.get(clock, 0):
-                seen[clock] = segment
-        self.seen = _bounded(seen)
+    def _cover(self, past: Past) -> None:
+        if len(self._covered) >= MOST:
+            self._covered = set()
+        self._covered.add(past.vector.serial)  # it only learns, so this stays true
+
+    def learn(self, past: Past) -> None:
+        """Begin a segment that comes after all in ``past``."""
+        seen = self.seen.joined_with(past, self.number)
+        self.seen = Past(_Vector(seen.flat())) if seen.number else seen  # what `known` adds is its own entry
         self.segment += 1
-
-
-def _bounded(vector: dict[int, int]) -> dict[int, int]:
-    while len(vector) > MOST:
-        del vector[next(iter(vector))]
-    return vector
+        self._cover(past)
 
 
 def ordered(one: Moment, other: Moment) -> bool:
     """Return whether one of two segments was over when the other began; those of one agent are."""
-    return one[0] == other[0] or other[2].get(one[0], 0) >= one[1] or one[2].get(other[0], 0) >= other[1]
+    return one[0] == other[0] or other[2].last(one[0]) >= one[1] or one[2].last(other[0]) >= other[1]
 
 
 def count_segment(agent: Agent, clock: Clock) -> None:
@@ -130,18 +217,18 @@ def clock_of(agent: Agent) -> Clock:
     return clock
 
 
-def release(agent: Agent) -> dict[int, int]:
+def release(agent: Agent) -> Past:
     """End a segment of the calling agent; return what whoever comes after it gets to know."""
     clock = agent.clock or clock_of(agent)
     if not clock.noted and not clock.seen:
-        return _NOTHING  # no order was seen in this segment, so it may go on
-    vector = clock.known()
+        return NOTHING  # no order was seen in this segment, so it may go on
+    past = clock.known()
     clock.segment += 1
     chains.new_era(agent)
-    return vector
+    return past
 
 
-def submit(agent: Agent) -> dict[int, int]:
+def submit(agent: Agent) -> Past:
     """End a segment of the calling agent, as `release`; the next one differs in nothing but its number.
 
     So what is known of the order of locks stays known, and what is seen again only writes the number down, for
@@ -151,20 +238,20 @@ def submit(agent: Agent) -> dict[int, int]:
     clock = agent.clock or clock_of(agent)
     if clock.exact[0] or not clock.noted:
         return release(agent)
-    vector = clock.known()
+    past = clock.known()
     clock.segment += 1
     if agent.chains:
         count_segment(agent, clock)
-    return vector
+    return past
 
 
-def acquire(agent: Agent, vector: dict[int, int]) -> None:
-    """Begin a segment of the calling agent, after what is in ``vector``; there is none if it knows that already."""
-    if vector:
+def acquire(agent: Agent, past: Past) -> None:
+    """Begin a segment of the calling agent, after what is in ``past``; there is none if it knows that already."""
+    if past:
         clock = agent.clock or clock_of(agent)
-        if clock.knows(vector):
+        if clock.knows(past):
             return
-        clock.learn(vector)
+        clock.learn(past)
         chains.new_era(agent)
 
 
@@ -185,21 +272,17 @@ def joined(thread: Any) -> None:
             acquire(agents.current(), clock.known())
 
 
-def begin_work(agent: Agent, vector: dict[int, int]) -> Clock:
-    """The calling agent begins a piece of work that was submitted after ``vector``; return the work's clock.
+def begin_work(agent: Agent, past: Past) -> Clock:
+    """The calling agent begins a piece of work that was submitted after ``past``; return the work's clock.
 
     It stays the thread's own afterwards, too, unless `end_work` is called: to be done if an order was noted in it.
     """
     seen = (agent.clock or clock_of(agent)).known()
-    if seen and vector:
-        merged = vector
-        for clock, segment in seen.items():
-            if segment > merged.get(clock, 0):
-                if merged is vector:
-                    merged = vector.copy()
-                merged[clock] = segment
-        seen = merged
-    agent.clock = work = Clock(seen or vector)
+    if seen.vector.contains(past.vector):
+        past = seen.joined_with(past)
+    elif not past.covers(seen):
+        past = past.joined_with(seen)
+    agent.clock = work = Clock(past)
     chains.new_era(agent)
     _give_to_thread(agent, work)
     return work

@@ -23,7 +23,7 @@ from weakref import ref
 from lockwatch._core import agents, chains, lockorder, segments, settings, tasks
 from lockwatch._core.chains import Tally
 from lockwatch._core.holds import AGENT
-from lockwatch._core.segments import Clock
+from lockwatch._core.segments import Clock, Past
 from lockwatch.aio import cancels
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TaskClock(Clock):
 
     __slots__ = ("before", "children", "creator", "joined")
 
-    def __init__(self, seen: dict[int, int] | None = None) -> None:
+    def __init__(self, seen: Past = segments.NOTHING) -> None:
         super().__init__(seen)
         self.before = self.seen
         self.creator: Agent | None = None
@@ -77,7 +77,7 @@ def watched_create_task(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _born(task: Any, creator: ref[Any] | None, agent: Agent | None) -> None:
-    before: dict[int, int] | None = None
+    before: Past | None = None
     try:
         if agent is not None:
             if agent.clock is not None:
@@ -148,7 +148,7 @@ def _begin(agent: TaskAgent, task: Any) -> None:
             _begin(maker, parent)
         if before is None and isinstance(maker.clock, TaskClock):
             before = maker.clock.before  # it knew nothing else yet
-    agent.clock = clock = TaskClock(before)
+    agent.clock = clock = TaskClock(before or segments.NOTHING)
     clock.creator = maker
     if maker is not None and isinstance(maker.clock, TaskClock):
         maker.clock.children.append((ref(task), agent))
