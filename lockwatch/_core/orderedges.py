@@ -350,6 +350,7 @@ def stands_for_locks(contexts: Sequence[Context]) -> bool:
         context.outer.created is not None
         and context.inner.created is not None
         and context.outer.created[0] is context.inner.created[0]
+        and context.outer.created[1] != context.inner.created[1]  # one place that makes both is a factory
         for context in contexts
     )
     for context, other in zip(contexts, [*contexts[1:], contexts[0]], strict=True):

@@ -33,6 +33,29 @@ def test_common_gate(stage: Stage) -> None:
     assert stage.found() == []
 
 
+def test_factory_that_makes_locks_of_two_kinds(stage: Stage) -> None:
+    """Locks of two kinds that one line makes, in pairs: those of one pair one way round, of another pair the other."""
+
+    def make(kind: type[lockwatch.Lock | lockwatch.RLock]) -> lockwatch.Lock | lockwatch.RLock:
+        return kind()
+
+    a, b, c, d = (make(kind) for kind in (lockwatch.Lock, lockwatch.RLock) * 2)
+    stage.run(nest(a, b), nest(d, c))
+    assert stage.found() == []
+
+
+def test_attributes_of_two_kinds(stage: Stage) -> None:
+    """The twin that is found: two lines make them, for each object, so what is done to one is done to another."""
+
+    def make() -> tuple[lockwatch.Lock, lockwatch.RLock]:
+        one = lockwatch.Lock()
+        return one, lockwatch.RLock()
+
+    (a, b), (c, d) = make(), make()
+    stage.run(nest(a, b), nest(d, c))
+    assert len(stage.found()) == 1
+
+
 def test_gate_among_three(stage: Stage) -> None:
     """A ring of three of which two sides share a gate."""
     gate, a, b, c = (lockwatch.RLock(name=name) for name in ("gate", "a", "b", "c"))
