@@ -17,6 +17,7 @@ typedef struct {
 typedef struct record {
     uint8_t guard;
     uint8_t foreign;     /* stands for agents that keep their own table: not listed */
+    uint8_t resting;     /* what is known counts as known, but is not counted (chains.py) */
     int count, room;     /* of list */
     int credit, stride;  /* acquires until the clock is looked at next; between the last look and then */
     long long looked;    /* at the clock, when */
@@ -193,6 +194,7 @@ static inline uint64_t chain_at(Record *r, int i)
 static void forget_chains(Record *r)
 {
     static uint64_t last;
+    __atomic_store_n(&r->resting, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&r->salt, mix(__atomic_add_fetch(&last, 1, __ATOMIC_RELAXED), 0), __ATOMIC_RELAXED);
 }
 
@@ -215,6 +217,8 @@ static inline int order_is_known(Record *r, uint64_t chain)
     Known *known = known_bucket(r, salted);
     for (int i = 0; i < WAYS; i++) {
         if (known[i].chain == salted && known[i].tally != NULL) {
+            if (UNLIKELY(__atomic_load_n(&r->resting, __ATOMIC_RELAXED)))
+                return 1;
             long long *tally = (long long *)(void *)PyByteArray_AS_STRING(known[i].tally);
             tally[0]++;
             if (UNLIKELY(PyByteArray_GET_SIZE(known[i].tally) == sizeof *tally))

@@ -56,11 +56,19 @@ class Allowance:
     def take(self) -> bool:
         """Take one look; return whether there was one."""
         now = monotonic_ns()
-        left = self._left + (now - self._filled_ns) * self.per_second / 1e9 if self._filled_ns else self.most
-        left = min(left, self.most)
+        left = self._at(now)
         self._filled_ns = now
         self._left = max(0.0, left - 1)
         return left >= 1
+
+    def is_used_up(self) -> bool:
+        """Return whether there is none to take now."""
+        return self._at(monotonic_ns()) < 1
+
+    def _at(self, now_ns: int) -> float:
+        if not self._filled_ns:
+            return self.most
+        return min(self.most, self._left + (now_ns - self._filled_ns) * self.per_second / 1e9)
 
 
 known = Allowance(2_000, 50)

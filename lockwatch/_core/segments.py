@@ -43,7 +43,7 @@ class _Vector:
     Attributes:
         entries: The segments.
         serial: Its number; not used again.
-        within: The numbers of vectors that were seen to be within it.
+        within: The numbers of vectors of which it was made: it contains them, but for what it had no room for.
     """
 
     __slots__ = ("entries", "serial", "within")
@@ -103,12 +103,10 @@ class Past:
         for clock, segment in other.flat().items():
             if segment > entries.get(clock, 0) and clock != but:
                 entries[clock] = segment
-        most = len(entries) < MOST
         joined = _Vector(entries)
-        if most:
-            joined.within.add(self.vector.serial)
-            if not but:
-                joined.within.add(other.vector.serial)
+        joined.within.add(self.vector.serial)
+        if not but:
+            joined.within.add(other.vector.serial)
         return Past(joined)
 
     def flat(self) -> dict[int, int]:
