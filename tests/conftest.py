@@ -54,7 +54,7 @@ JOIN_LIMIT = 5.0
 def no_lock_order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests of deadlocks take locks in conflicting orders on purpose: only tests/order learns from it here."""
     if "order" not in request.path.parts[:-1] and "lockwatch._core.lockorder" in sys.modules:
-        monkeypatch.setattr("lockwatch._core.lockorder._look", lambda *_: None)
+        monkeypatch.setattr("lockwatch._core.lockorder.look", lambda *_: None)
 
 
 class RunPython(Protocol):

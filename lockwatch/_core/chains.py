@@ -104,6 +104,13 @@ def remember(agent: Agent, chain: Chain, tally: Tally, era: object) -> None:
     chains[chain] = tally
 
 
+def pass_over(agent: Agent, chain: Chain) -> None:
+    """Remember a chain that is not looked at now."""
+    tally = Tally()
+    tally.passed_over = True
+    remember(agent, chain, tally, agent.era)
+
+
 def new_era(agent: Agent) -> None:
     """Let every chain of locks that the agent has from now on be looked at again.
 

@@ -118,14 +118,12 @@ def note(me: Agent, lock: MutexBase, hold: Hold) -> None:
     """
     chain = tuple(me.holds)
     tally = chains.known(me, chain)
-    if tally is None:
-        era = me.era
-        if _look(me, lock, hold, chain):
-            tally = Tally()
-            tally.passed_over = True
-            chains.remember(me, chain, tally, era)
-    else:
+    if tally is not None:
         tally.again(0 if me.clock is None else me.clock.segment)
+    elif is_wanted(me, chain):
+        look(me, lock, hold, chain)
+    else:
+        chains.pass_over(me, chain)
 
 
 def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
@@ -143,8 +141,9 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
     if tally is not None:
         tally.again(0 if me.clock is None else me.clock.segment)
     elif settings.order:
-        if _look(me, lock, hold, chain):
+        if not is_wanted(me, chain):
             return bytearray(8)
+        look(me, lock, hold, chain)
         tally = chains.known(me, chain)
         if tally is None:
             return None
@@ -158,27 +157,33 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
     return tally.native
 
 
-def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> bool:
-    """Look at a chain, unless it is passed over; return whether it is."""
+def is_wanted(me: Agent, chain: tuple[int, ...]) -> bool:
+    """Return whether to look at a chain that is not known, as far as the allowance goes (`looks`)."""
+    if me.serial in not_asked or (special and special.get(me.serial)):
+        return True
+    if chain in me.chains:
+        return looks.known.take()
+    locks = [hold[LOCK]() for hold in me.holds.copy().values()]
+    return looks.wanted(me.serial, tuple([class_key(lock) for lock in locks if lock is not None]))
+
+
+def look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> None:
+    """Look at a chain: learn the orders in it; arguments and errors as for `note`, and ``tuple(me.holds)``."""
     global ignored
     if me.serial in not_asked:
-        return False
+        return
     blocks = special.get(me.serial) if special else None
     if blocks and None in blocks:
         ignored += 1
-        return False
+        return
     era = me.era
-    if not blocks and not (
-        looks.known.take() if chain in me.chains else looks.wanted(me.serial, _classes_of(me))
-    ):
-        return True
     try:
         event = _seen(me, lock, hold, hierarchy=bool(blocks))
     except Exception as error:
         failed(error)
-        return False
+        return
     if event is None:
-        return False
+        return
     if not blocks:
         chains.remember(me, chain, event.steps[0][3].tally, era)
     pending.append(event)
@@ -192,12 +197,6 @@ def _look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> boo
         if event.finding is not None and me.serial not in restoring:
             me.chains.pop(chain, None)
             raise hooks.order_error(event.finding)
-    return False
-
-
-def _classes_of(me: Agent) -> tuple[Any, ...]:
-    locks = [hold[LOCK]() for hold in me.holds.copy().values()]
-    return tuple([class_key(lock) for lock in locks if lock is not None])
 
 
 def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event | None:

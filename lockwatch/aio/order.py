@@ -110,6 +110,9 @@ def learn(lock: Any, record: Any, hold: Hold, release: Callable[[Any, Any], None
     if tally is not None:
         tally.count += 1
         return
+    if not lockorder.is_wanted(agent, chain):
+        chains.pass_over(agent, chain)
+        return
     task: Any = asyncio.current_task()
     try:
         if agent.kind == "task":
@@ -117,7 +120,7 @@ def learn(lock: Any, record: Any, hold: Hold, release: Callable[[Any, Any], None
         if task is not None and cancels.ends_by_itself(task):
             chains.remember(agent, chain, Tally(), agent.era)
             return
-        lockorder.note(agent, record, hold)
+        lockorder.look(agent, record, hold, chain)
     except BaseException:
         release(lock, record)
         raise

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="needs raise_signal")
 
 
-_LOOK = lockorder._look  # replaced while other tests than those of lock order run
+_LOOK = lockorder.look  # replaced while other tests than those of lock order run
 
 
 class Alarm(TimeoutError):
@@ -69,7 +69,7 @@ def _nested() -> None:
 
 def test_while_an_order_is_learned(monkeypatch: pytest.MonkeyPatch, strike: Callable[..., object]) -> None:
     """The exception gets to the program, nothing is left locked, and lock order stays on."""
-    monkeypatch.setattr(lockorder, "_look", _LOOK)
+    monkeypatch.setattr(lockorder, "look", _LOOK)
     monkeypatch.setattr(settings, "order", True)
     monkeypatch.setattr(lockorder, "episode", strike)
     with pytest.raises(Alarm):
@@ -85,7 +85,7 @@ def test_an_error_of_ours_while_an_order_is_learned(monkeypatch: pytest.MonkeyPa
         raise Alarm
 
     monkeypatch.setattr(delivery, "_failed", {})
-    monkeypatch.setattr(lockorder, "_look", _LOOK)
+    monkeypatch.setattr(lockorder, "look", _LOOK)
     monkeypatch.setattr(settings, "order", True)
     monkeypatch.setattr(lockorder, "episode", fail)
     _nested()
