@@ -34,6 +34,7 @@ try-acquire.
 from __future__ import annotations
 
 import sys
+import weakref
 from time import monotonic_ns, sleep
 
 from lockwatch._core import chains, hooks, looks, settings
@@ -219,6 +220,8 @@ def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event |
         return None
     clock = clock_of(me)
     clock.noted = True
+    if clock.exact.agent is None:
+        clock.exact.agent = weakref.ref(me)
     owned: dict[Any, object] = {outer.key: (me.serial, other[SINCE]) for outer, other in held}
     of_class: dict[Any, object] = {outer.lock_class.key: owned[outer.key] for outer, _ in held}
     for hold_of_parent in inherited_gates(me):

@@ -19,7 +19,7 @@ from __future__ import annotations
 from itertools import islice
 
 from lockwatch._core.chains import Tally
-from lockwatch._core.segments import look_closely, ordered
+from lockwatch._core.segments import ordered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from lockwatch._core.segments import Moment
+    from lockwatch._core.segments import Exactness, Moment
 
 MOST = 8
 """Contexts kept of one edge."""
@@ -167,7 +167,7 @@ class Context:
         owned: Mapping[Any, object] | None = None,
         moment: Moment | None = None,
         episode: str | None = None,
-        exact: list[bool] | None = None,
+        exact: Exactness | None = None,
         kind: str = "thread",
         ident: int = 0,
         native_id: int = 0,
@@ -213,7 +213,7 @@ class Context:
     def drop(self) -> None:
         """Have its agent's chains looked at in every segment: what it stands for is not recorded, or dangerous."""
         if self.exact is not None:
-            look_closely(self.exact)
+            self.exact.look_closely()
 
     @property
     def moment(self) -> Moment | None:

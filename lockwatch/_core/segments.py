@@ -23,6 +23,7 @@ from lockwatch._core import agents, chains, settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+    from weakref import ref
 
     from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
@@ -127,6 +128,32 @@ Moment = tuple[int, int, Past]
 """A segment of one agent: its clock's number, its own there, and what had happened before it."""
 
 
+class Exactness:
+    """Whether what is known of an agent's orders is to be looked at again in every segment of its clock.
+
+    It is, if an order that was seen is not recorded with all there is to it, or is in a cycle that can become
+    dangerous.
+
+    Attributes:
+        on: Whether it is so.
+        agent: A weak reference to the agent, once an order was recorded.
+    """
+
+    __slots__ = ("agent", "on")
+
+    def __init__(self) -> None:
+        self.on = False
+        self.agent: ref[Agent] | None = None
+
+    def look_closely(self) -> None:
+        """Have it so from now on, also for what is known in the present segment."""
+        if not self.on:
+            self.on = True
+            agent = None if self.agent is None else self.agent()
+            if agent is not None and agent.clock is not None and agent.clock.exact is self:
+                chains.new_era(agent)
+
+
 class Clock:
     """The clock of one agent.
 
@@ -135,8 +162,7 @@ class Clock:
         segment: The number of the segment that the agent is in.
         seen: The last segments of other agents that are over for it; only of those in which an order was recorded.
         noted: Whether a lock order was recorded in any of its segments.
-        exact: One truth value: whether what is known has to be looked at again in every segment, since an order that
-            was seen is not recorded with all there is to it, or is in a cycle that can become dangerous.
+        exact: Whether all is to be looked at again in every segment.
     """
 
     __slots__ = ("_covered", "exact", "noted", "number", "seen", "segment")
@@ -146,7 +172,7 @@ class Clock:
         self.segment = 1
         self.seen = seen
         self.noted = False
-        self.exact = [False]
+        self.exact = Exactness()
         self._covered: set[int] = set()
 
     def now(self) -> Moment:
@@ -196,15 +222,6 @@ def count_segment(agent: Agent, clock: Clock) -> None:
         record.set_segment(clock.segment)
 
 
-def look_closely(exact: list[bool]) -> None:
-    """Have what is known looked at again, now and in every segment of the clock with this value (as far as allowed)."""
-    if not exact[0]:
-        exact[0] = True
-        for agent in agents.living() + agents.others():
-            if agent.clock is not None and agent.clock.exact is exact:
-                chains.new_era(agent)
-
-
 def clock_of(agent: Agent) -> Clock:
     """Return an agent's clock: the one that its thread was given when it was started, or a new one."""
     clock: Clock | None = agent.clock
@@ -234,7 +251,7 @@ def submit(agent: Agent) -> Past:
     (A thread that is started also knows what its starter held, and since when: so that is looked at anew.)
     """
     clock = agent.clock or clock_of(agent)
-    if clock.exact[0] or not clock.noted:
+    if clock.exact.on or not clock.noted:
         return release(agent)
     past = clock.known()
     clock.segment += 1
