@@ -34,7 +34,6 @@ try-acquire.
 from __future__ import annotations
 
 import sys
-import weakref
 from time import monotonic_ns, sleep
 
 from lockwatch._core import chains, hooks, looks, settings
@@ -54,7 +53,7 @@ from lockwatch._core.orderbook import (
     work_off,
 )
 from lockwatch._core.orderedges import Context, LockClass, LockFacts
-from lockwatch._core.segments import clock_of, count_segment, inherited_gates
+from lockwatch._core.segments import Exactness, clock_of, count_segment, inherited_gates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -220,8 +219,8 @@ def _seen(me: Agent, lock: MutexBase, hold: Hold, *, hierarchy: bool) -> Event |
         return None
     clock = clock_of(me)
     clock.noted = True
-    if clock.exact.agent is None:
-        clock.exact.agent = weakref.ref(me)
+    if clock.exact is None:
+        clock.exact = Exactness(me)
     owned: dict[Any, object] = {outer.key: (me.serial, other[SINCE]) for outer, other in held}
     of_class: dict[Any, object] = {outer.lock_class.key: owned[outer.key] for outer, _ in held}
     for hold_of_parent in inherited_gates(me):

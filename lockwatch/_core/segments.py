@@ -17,13 +17,13 @@ one of the two knows. Nothing on locks.
 from __future__ import annotations
 
 from itertools import count
+from weakref import ref
 
 from lockwatch._core import agents, chains, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-    from weakref import ref
 
     from lockwatch._core.agents import Agent
     from lockwatch._core.holds import Hold
@@ -134,22 +134,24 @@ class Exactness:
     It is, if an order that was seen is not recorded with all there is to it, or is in a cycle that can become
     dangerous.
 
+    Args:
+        agent: The agent.
+
     Attributes:
         on: Whether it is so.
-        agent: A weak reference to the agent, once an order was recorded.
     """
 
-    __slots__ = ("agent", "on")
+    __slots__ = ("_agent", "on")
 
-    def __init__(self) -> None:
+    def __init__(self, agent: Agent) -> None:
         self.on = False
-        self.agent: ref[Agent] | None = None
+        self._agent = ref(agent)
 
     def look_closely(self) -> None:
         """Have it so from now on, also for what is known in the present segment."""
         if not self.on:
             self.on = True
-            agent = None if self.agent is None else self.agent()
+            agent = self._agent()
             if agent is not None and agent.clock is not None and agent.clock.exact is self:
                 chains.new_era(agent)
 
@@ -162,7 +164,7 @@ class Clock:
         segment: The number of the segment that the agent is in.
         seen: The last segments of other agents that are over for it; only of those in which an order was recorded.
         noted: Whether a lock order was recorded in any of its segments.
-        exact: Whether all is to be looked at again in every segment.
+        exact: Whether all is to be looked at again in every segment; None until an order is recorded.
     """
 
     __slots__ = ("_covered", "exact", "noted", "number", "seen", "segment")
@@ -172,8 +174,8 @@ class Clock:
         self.segment = 1
         self.seen = seen
         self.noted = False
-        self.exact = Exactness()
-        self._covered: set[int] = set()
+        self.exact: Exactness | None = None
+        self._covered: set[int] | None = None
 
     def now(self) -> Moment:
         """Return the present segment."""
@@ -190,7 +192,7 @@ class Clock:
 
     def knows(self, past: Past) -> bool:
         """Return whether all in ``past`` is over already."""
-        if past.vector.serial in self._covered:
+        if self._covered is not None and past.vector.serial in self._covered:
             return past.number == self.number or past.segment <= self.seen.last(past.number)
         if not self.seen.covers(past, self.number):
             return False
@@ -198,7 +200,7 @@ class Clock:
         return True
 
     def _cover(self, past: Past) -> None:
-        if len(self._covered) >= MOST:
+        if self._covered is None or len(self._covered) >= MOST:
             self._covered = set()
         self._covered.add(past.vector.serial)  # it only learns, so this stays true
 
@@ -251,7 +253,7 @@ def submit(agent: Agent) -> Past:
     (A thread that is started also knows what its starter held, and since when: so that is looked at anew.)
     """
     clock = agent.clock or clock_of(agent)
-    if clock.exact.on or not clock.noted:
+    if not clock.noted or (clock.exact is not None and clock.exact.on):
         return release(agent)
     past = clock.known()
     clock.segment += 1

@@ -87,6 +87,7 @@ def test_counts_of_locks_that_are_gone_count(stage: Stage, me: agents.Agent) -> 
     (context,) = edge.contexts
     assert len(context.twins) < orderedges.TWINS
     assert me.clock is not None
+    assert me.clock.exact is not None
     assert not me.clock.exact.on
 
     def other_way_round() -> None:
