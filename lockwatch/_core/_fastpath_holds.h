@@ -17,7 +17,7 @@ typedef struct {
 typedef struct record {
     uint8_t guard;
     uint8_t foreign;     /* stands for agents that keep their own table: not listed */
-    uint8_t resting;     /* what is known counts as known, but is not counted (chains.py) */
+    uint8_t resting;     /* how often more what is known counts as known without being counted (chains.py), or 0 */
     int count, room;     /* of list */
     int credit, stride;  /* acquires until the clock is looked at next; between the last look and then */
     long long looked;    /* at the clock, when */
@@ -217,8 +217,12 @@ static inline int order_is_known(Record *r, uint64_t chain)
     Known *known = known_bucket(r, salted);
     for (int i = 0; i < WAYS; i++) {
         if (known[i].chain == salted && known[i].tally != NULL) {
-            if (UNLIKELY(__atomic_load_n(&r->resting, __ATOMIC_RELAXED)))
-                return 1;
+            if (UNLIKELY(__atomic_load_n(&r->resting, __ATOMIC_RELAXED))) {
+                if (__atomic_sub_fetch(&r->resting, 1, __ATOMIC_RELAXED))
+                    return 1;
+                forget_chains(r); /* ask again: there may be looks now */
+                return 0;
+            }
             long long *tally = (long long *)(void *)PyByteArray_AS_STRING(known[i].tally);
             tally[0]++;
             if (UNLIKELY(PyByteArray_GET_SIZE(known[i].tally) == sizeof *tally))

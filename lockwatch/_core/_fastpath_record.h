@@ -53,7 +53,9 @@ static PyObject *record_forget(PyObject *self, PyObject *Py_UNUSED(none))
 
 static PyObject *record_rest(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    __atomic_store_n(&((RecordObject *)self)->record->resting, 1, __ATOMIC_RELAXED);
+    uint8_t *resting = &((RecordObject *)self)->record->resting;
+    if (!__atomic_load_n(resting, __ATOMIC_RELAXED))
+        __atomic_store_n(resting, 255, __ATOMIC_RELAXED);
     Py_RETURN_NONE;
 }
 
@@ -74,7 +76,7 @@ static PyObject *record_count(PyObject *self, PyObject *Py_UNUSED(none))
 static PyMethodDef record_methods[] = {
     {"count", record_count, METH_NOARGS, "Return how many locks are held."},
     {"set_segment", record_set_segment, METH_O, "Note in which segment the agent is (segments.py)."},
-    {"rest", record_rest, METH_NOARGS, "Leave known what is known, and don't count it, until it is forgotten."},
+    {"rest", record_rest, METH_NOARGS, "Leave known what is known, and don't count it, for 255 times."},
     {"forget_chains", record_forget, METH_NOARGS, "Let the order of the locks held be looked at anew (lockorder.py)."},
     {"held", record_held, METH_NOARGS, "Return the holds in the order taken, as a list of (key, hold)."},
     {"end", record_end, METH_NOARGS, "The thread has ended: return what it still holds, and forget it (C7)."},

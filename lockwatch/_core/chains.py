@@ -114,7 +114,8 @@ def pass_over(agent: Agent, chain: Chain) -> None:
 def new_era(agent: Agent) -> None:
     """Let every chain of locks that the agent has from now on be looked at again.
 
-    While there is no look left, the twin in C leaves known what it knows: it would only hear that it is passed over.
+    While there is no look left, the twin in C leaves known what it knows for a while: it would only hear that it is
+    passed over.
     """
     if agent.chains:
         agent.era = object()

@@ -167,6 +167,22 @@ def test_passed_over_is_asked_for_again(
     assert looks == [looks_module.FREE + 1]
 
 
+def test_new_era_without_looks(
+    me: agents.Agent, looks: list[int], used_up: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An era begins while no look is left: known chains are not looked at, and asked for again after a while."""
+    pair = nest(lockwatch.Lock(), lockwatch.Lock())
+    pair()
+    for _ in range(10):
+        chains.new_era(me)
+        pair()
+    assert looks == [1]
+    monkeypatch.setattr(looks_module, "known", looks_module.Allowance(10, 0))
+    for _ in range(2 * chains.PASSED_OVER_FOR):
+        pair()
+    assert looks == [2]
+
+
 @pytest.mark.parametrize("left", [0, 100])
 def test_what_was_passed_over_says_nothing(
     stage: Stage, me: agents.Agent, clock: list[int], monkeypatch: pytest.MonkeyPatch, left: int
