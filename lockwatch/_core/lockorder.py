@@ -183,6 +183,8 @@ def look(me: Agent, lock: MutexBase, hold: Hold, chain: tuple[int, ...]) -> None
         failed(error)
         return
     if event is None:
+        if not blocks:
+            chains.remember(me, chain, Tally(), era)  # it says nothing, and will not
         return
     if not blocks:
         chains.remember(me, chain, event.steps[0][3].tally, era)
