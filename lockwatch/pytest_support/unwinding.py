@@ -72,8 +72,11 @@ def end_thread(agent: Agent, finding: Finding) -> bool:
 def end_task(agent: Any, finding: Finding) -> bool:
     """Make a pending task end: with the error where it waits, else by cancelling it."""
     wait = agent.innermost()
-    if wait is not None and end_wait(wait, finding):
-        return True
+    if wait is not None:
+        if end_wait(wait, finding):
+            return True
+        if wait.slot:
+            return False  # it was told before, and is on its way: a cancellation would overtake the error
     task, loop = agent.task_ref(), agent.loop_ref()
     if task is None or loop is None or task.done():
         return False
