@@ -201,6 +201,7 @@ static void forget_chains(Record *r)
 #define WAYS 4 /* entries of a bucket: 64 bytes */
 #define FEWEST_KNOWN 64
 #define PASSED_OVER_FOR 256 /* as in chains.py */
+#define DEEPEST 64
 #define MOST_KNOWN 16384 /* four times lockorder.MOST_CHAINS, so that few buckets are full */
 
 static inline Known *known_bucket(Record *r, uint64_t salted)
@@ -208,12 +209,13 @@ static inline Known *known_bucket(Record *r, uint64_t salted)
     return &r->known[(salted * WAYS) & (r->known_size - 1)];
 }
 
-/* Whether the order of the locks in a chain is known, mostly in one comparison; it is counted then. */
+/* Whether the order of the locks in a chain is known, mostly in one comparison; it is counted then. What is held under
+   very many others is not looked at. */
 static inline int order_is_known(Record *r, uint64_t chain)
 {
     uint64_t salted = chain ^ SALT(r);
-    if (UNLIKELY(r->known == NULL))
-        return 0;
+    if (UNLIKELY(r->known == NULL || r->count > DEEPEST))
+        return r->count > DEEPEST;
     Known *known = known_bucket(r, salted);
     for (int i = 0; i < WAYS; i++) {
         if (known[i].chain == salted && known[i].tally != NULL) {

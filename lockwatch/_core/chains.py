@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 FEW_CHAINS, MOST_CHAINS = 256, 4_096
 """Chains that one agent remembers: as many with locks that are gone, and in all."""
 
+DEEPEST = 64
+"""Locks in a chain that is looked at (lockdep: 48); each costs a look at every other."""
+
 PASSED_OVER_FOR = 256
 """How often a chain that was not looked at counts as known, until it is asked for again."""
 

@@ -116,6 +116,8 @@ def note(me: Agent, lock: MutexBase, hold: Hold) -> None:
     Raises:
         LockOrderError: In mode ``raise``, for an order that can deadlock (what `hooks.order_error` makes of it).
     """
+    if len(me.holds) > chains.DEEPEST:
+        return
     chain = tuple(me.holds)
     tally = chains.known(me, chain)
     if tally is not None:
@@ -162,7 +164,7 @@ def is_wanted(me: Agent, chain: tuple[int, ...]) -> bool:
     if me.serial in not_asked or (special and special.get(me.serial)):
         return True
     if chain in me.chains:
-        return looks.known.take()
+        return looks.known.take(len(chain) - 1)
     locks = [hold[LOCK]() for hold in me.holds.copy().values()]
     return looks.wanted(me.serial, tuple([class_key(lock) for lock in locks if lock is not None]))
 

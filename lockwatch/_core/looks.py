@@ -1,7 +1,7 @@
 """How much lock order may cost: which chains of locks are worth a look, and how many looks there are.
 
-A look takes 50 to 100 us, and a program can have a new chain with each acquire: locks of new objects, one pool's work
-after the other. Each *class* of chains (which classes of locks, in which order) is looked at `FREE` times whatever it
+A look takes 50 to 100 us for each lock held, and a program can have a new chain with each acquire: locks of new objects,
+one pool's work after the other. Each *class* of chains (which classes of locks, in which order) is looked at `FREE` times whatever it
 costs, and once more for each of `AGENTS` agents; all others take from an allowance, and are passed over when it is used
 up. So what a program does is seen; what it does to its ten thousandth object, perhaps. (Linux lockdep looks at classes
 alone; the allowance is what is left here for the orders of single locks.)
@@ -53,12 +53,12 @@ class Allowance:
         """Make it full."""
         self._filled_ns = 0
 
-    def take(self) -> bool:
-        """Take one look; return whether there was one."""
+    def take(self, looks: int = 1) -> bool:
+        """Take some looks, if there is one at least (more than there are count as all); return whether there was."""
         now = monotonic_ns()
         left = self._at(now)
         self._filled_ns = now
-        self._left = max(0.0, left - 1)
+        self._left = max(0.0, left - looks) if left >= 1 else left
         return left >= 1
 
     def is_used_up(self) -> bool:
@@ -104,7 +104,8 @@ def wanted(agent: int, classes: tuple[Any, ...]) -> bool:
             _seen.clear()
         seen = _seen.setdefault(classes, _Seen())
     first = len(seen.agents) < AGENTS and agent not in seen.agents
-    if not ((first or seen.count < FREE) and new.take()) and not known.take():
+    held = len(classes) - 1
+    if not ((first or seen.count < FREE) and new.take(held)) and not known.take(held):
         return False
     seen.count += 1
     if first:

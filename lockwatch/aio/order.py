@@ -103,7 +103,7 @@ def learn(lock: Any, record: Any, hold: Hold, release: Callable[[Any, Any], None
         LockOrderError: In mode ``raise``, for an order that can deadlock; the lock is released then.
     """
     agent = hold[AGENT]
-    if not settings.order or len(agent.holds) < 2:
+    if not settings.order or not 2 <= len(agent.holds) <= chains.DEEPEST:
         return
     chain = tuple(agent.holds)
     tally = chains.known(agent, chain)

@@ -209,3 +209,10 @@ def test_forgotten_chains_are_new(looks: list[int], used_up: None) -> None:
         pair()
         chains.forget_all()
     assert looks == [3]
+
+
+def test_very_many_locks_held(me: agents.Agent, looks: list[int]) -> None:
+    """A thread that holds hundreds of locks is looked at for the first of them, not for the square of their number."""
+    locks = [lockwatch.Lock() for _ in range(500)]
+    nest(*locks)()
+    assert 1 <= looks[0] < chains.DEEPEST
