@@ -1,10 +1,10 @@
 """How much lock order may cost: which chains of locks are worth a look, and how many looks there are.
 
-A look takes 50 to 100 us for each lock held, and a program can have a new chain with each acquire: locks of new objects,
-one pool's work after the other. Each *class* of chains (which classes of locks, in which order) is looked at `FREE` times whatever it
-costs, and once more for each of `AGENTS` agents; all others take from an allowance, and are passed over when it is used
-up. So what a program does is seen; what it does to its ten thousandth object, perhaps. (Linux lockdep looks at classes
-alone; the allowance is what is left here for the orders of single locks.)
+A look takes 50 to 100 us for each lock held, and a program can have a new chain with each acquire: locks of new
+objects, one pool's work after the other. Each *class* of chains (which classes of locks, in which order) is looked at
+`FREE` times whatever it costs, and once more for each of `AGENTS` agents; all others take from an allowance, and are
+passed over when it is used up. So what a program does is seen; what it does to its ten thousandth object, perhaps.
+(Linux lockdep looks at classes alone; the allowance is what is left here for the orders of single locks.)
 
 Guarantees: some 0.5 % of one core for chains of known classes, and 2 % for those of new ones (there are few, unless
 each lock has a name of its own), once the first thousands are used up. Nothing is reported because of a chain that was
