@@ -133,8 +133,8 @@ static Py_NO_INLINE PyObject *learn_order(Mutex *m, Record *me)
         return NULL;
     }
     Py_DECREF(hold);
-    Py_ssize_t size = PyByteArray_CheckExact(tally) ? PyByteArray_GET_SIZE(tally) / (Py_ssize_t)sizeof(long long) : 0;
-    if (size == 1 || size == 2)
+    if (tally == Py_False || (PyByteArray_CheckExact(tally) &&
+                              PyByteArray_GET_SIZE(tally) == (Py_ssize_t)(2 * sizeof(long long))))
         note_known(me, chain, salt, tally);
     Py_DECREF(tally);
     Py_RETURN_TRUE;

@@ -9,8 +9,8 @@ struct mutex;
 /* A chain of locks whose order is known (lockorder.py). */
 typedef struct {
     uint64_t chain;  /* its number, by the record's salt */
-    PyObject *tally; /* bytearray of two numbers: how often it was seen here, and in which segment last; or of the first
-                        alone, for a chain that was not looked at, and counts as known for a while */
+    PyObject *tally; /* bytearray of two numbers: how often it was seen here, and in which segment last; or False, for a
+                        chain that was not looked at, and counts as known for a while */
 } Known;
 
 /* What one agent holds. */
@@ -26,6 +26,7 @@ typedef struct record {
     uint64_t salt;       /* replaced to forget all chains that are known */
     Known *known;        /* those that are, in buckets, or NULL; the agent's own doing alone */
     uint32_t known_size; /* of that, a power of two */
+    uint32_t passed_over; /* how often chains were had that were not looked at */
     uint64_t known_salt; /* by which it was filled */
     PyObject *agent;     /* strong; NULL before the thread's first lock and after its end (C7) */
     struct record *next_free, *next;
@@ -195,6 +196,7 @@ static void forget_chains(Record *r)
 {
     static uint64_t last;
     __atomic_store_n(&r->resting, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&r->passed_over, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&r->salt, mix(__atomic_add_fetch(&last, 1, __ATOMIC_RELAXED), 0), __ATOMIC_RELAXED);
 }
 
@@ -225,10 +227,14 @@ static inline int order_is_known(Record *r, uint64_t chain)
                 forget_chains(r); /* ask again: there may be looks now */
                 return 0;
             }
+            if (UNLIKELY(known[i].tally == Py_False)) {
+                if (++r->passed_over < PASSED_OVER_FOR + 4 * r->known_size)
+                    return 1;
+                forget_chains(r);
+                return 0;
+            }
             long long *tally = (long long *)(void *)PyByteArray_AS_STRING(known[i].tally);
             tally[0]++;
-            if (UNLIKELY(PyByteArray_GET_SIZE(known[i].tally) == sizeof *tally))
-                return tally[0] <= PASSED_OVER_FOR;
             tally[1] = r->segment;
             return 1;
         }

@@ -128,12 +128,12 @@ def note(me: Agent, lock: MutexBase, hold: Hold) -> None:
         chains.pass_over(me, chain)
 
 
-def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
+def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | bool | None:
     """Do what `note` does, for the twin in C, which calls it for chains that its own table does not list.
 
     Returns:
-        The counter of a chain that need not be looked at again in this segment; eight bytes for one that was passed
-        over, and is to be asked for again after a while; else None.
+        The counter of a chain that need not be looked at again in this segment; False for one that was passed over,
+        and is to be asked for again after a while; else None.
 
     Raises:
         LockOrderError: As `note`.
@@ -144,7 +144,7 @@ def note_new(me: Agent, lock: MutexBase, hold: Hold) -> bytearray | None:
         tally.again(0 if me.clock is None else me.clock.segment)
     elif settings.order:
         if not is_wanted(me, chain):
-            return bytearray(8)
+            return False
         look(me, lock, hold, chain)
         tally = chains.known(me, chain)
         if tally is None:

@@ -162,7 +162,7 @@ def test_passed_over_is_asked_for_again(
     for _ in range(chains.PASSED_OVER_FOR - 2):
         late()
     assert looks == [looks_module.FREE]
-    for _ in range(5):
+    for _ in range(20 * chains.PASSED_OVER_FOR):
         late()
     assert looks == [looks_module.FREE + 1]
 
