@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lockwatch import delivery, diagnosis, findings, releases, remarks
-from lockwatch._core import agents, hooks, leftovers
+from lockwatch._core import agents, hooks, leftovers, watchdog
 from lockwatch._core.agents import Agent
 from lockwatch._core.frames import calls
 from lockwatch._core.holds import AGENT, CODE, LASTI, LOCK, Hold
@@ -69,7 +69,7 @@ def last_look() -> None:
     """Report also what those who ended have left held and nobody has released until now; for the end of a run.
 
     A plain lock that its function releases on some of its ways may have been on its way to another thread: that has
-    had the time to release it by now.
+    had the time to release it by now. What the watchdog has begun to tell has been delivered on return.
     """
     leftovers.work_off()
     try:
@@ -79,6 +79,7 @@ def last_look() -> None:
                     _left_held(agent, lock, hold)
     except Exception as error:
         delivery.note_internal("leak report", error)
+    watchdog.await_look()
 
 
 def _held(agent: Agent, *, mutexes: bool = True) -> list[tuple[Any, Hold]]:

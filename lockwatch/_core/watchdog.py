@@ -58,6 +58,8 @@ _unsettled = False
 """Whether waits that are not old are to be looked at again, too."""
 _older = False
 """Whether a wait has become old since the last look."""
+_looks = 0
+"""How many looks have begun and ended: odd while one is under way."""
 _broken: list[Exception] = []
 """What ended a watchdog that failed: there is no other one then."""
 
@@ -109,6 +111,15 @@ def look_later(agent: Agent) -> None:
     parking.unpark(_bell)
 
 
+def await_look() -> None:
+    """Wait until a look that is under way is over, for at most `_GONE_NS`: what it has taken on has been said then."""
+    if get_ident() in agents.internal_idents:
+        return
+    began, until = _looks, monotonic_ns() + _GONE_NS
+    while began % 2 and _looks == began and monotonic_ns() < until:
+        sleep(0.001)
+
+
 def look_again() -> None:
     """Look at all waits soon, whatever their age; and, if need be, again and again, ever more rarely."""
     global _unsettled
@@ -134,6 +145,7 @@ def _concerns_somebody(agent: Agent, holds: bool) -> bool:
 
 
 def _run() -> None:
+    global _looks
     agents.mark_internal()
     try:
         _watch()
@@ -141,6 +153,7 @@ def _run() -> None:
         _broken.append(error)
         hooks.internal("watchdog", error)
     finally:
+        _looks += _looks % 2
         agents.internal_idents.discard(get_ident())
         _claim.pop(_ME, None)
         parking.unpark(_finished)
@@ -149,7 +162,7 @@ def _run() -> None:
 
 
 def _watch() -> None:
-    global _older
+    global _older, _looks
     oldest: SortedKeyList = SortedKeyList(key=lambda wait: wait.since_ns)
     said: dict[int, int] = {}
     judged: set[int] = set()
@@ -161,6 +174,7 @@ def _watch() -> None:
         if _older and not (_ended or _unsettled or _stopping):
             parking.park(_bell, looked_ns + pause_ns - monotonic_ns())
         _older = False  # first this, then the look: whoever asks now gets another one
+        _looks |= 1
         began_ns = monotonic_ns()
         if any(oldest.irange_key(None, monotonic_ns() - parking.LONG_NS)):
             agents.end_the_vanished()  # somebody waits long: is everybody there who seems to be awake?
@@ -174,6 +188,7 @@ def _watch() -> None:
         pause_ns = max(_BREATH_NS, 10 * (looked_ns - began_ns))
         _say_stalls(oldest, said)
         _judge_long_waits(oldest, judged)
+        _looks += 1
         if not _ended:
             period = _SHORTEST_NS if found else min(_LONGEST_NS, period * 2)
         idle = 0 if oldest or _ended else idle + 1
@@ -281,7 +296,8 @@ def _go_on() -> None:
 
 
 def _new_in_child() -> None:
-    global _bell, _finished
+    global _bell, _finished, _looks
+    _looks += _looks % 2
     _claim.clear()
     _ended.clear()
     _bell = parking.new_parker()

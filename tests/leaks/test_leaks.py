@@ -288,6 +288,35 @@ def test_one_place_is_said_once(findings: Findings) -> None:
     assert leak["fingerprint"]
 
 
+def test_the_last_look_awaits_what_the_watchdog_is_telling(findings: Findings) -> None:
+    """A leak that the watchdog has begun to report has been delivered when `last_look` returns."""
+    (leak,) = findings(
+        """
+        from lockwatch import delivery, leaks
+        begun, go_on = threading.Event(), threading.Event()
+        def slow(finding):
+            begun.set()
+            go_on.wait(15)
+        delivery.add_sink(slow)
+        lock = threading.RLock()
+        def look():
+            leaks.last_look()
+            seen.append(found('leak'))
+        seen = []
+        run(lock.acquire)
+        assert begun.wait(15)
+        looker = threading.Thread(target=look)
+        looker.start()
+        time.sleep(0.05)  # enough for a look that does not wait
+        assert not seen
+        go_on.set()
+        looker.join()
+        assert len(seen[0]) == 1
+        """
+    )
+    assert leak["kind"] == "leak"
+
+
 EXIT = """
 lock = threading.Lock()
 def work():
