@@ -33,7 +33,7 @@ DEEPEST = 64
 """Locks in a chain that is looked at (lockdep: 48); each costs a look at every other."""
 
 PASSED_OVER_FOR = 256
-"""How often a chain that was not looked at counts as known, until it is asked for again; in C all are counted together."""
+"""How often a chain that was not looked at counts as known, until it is asked for again; C counts all together."""
 
 
 class Tally:
