@@ -25,7 +25,7 @@ def _wrong(key: str, wanted: str, value: object) -> ValueError:
     return ValueError(f"{key!r} in JSON must be {wanted}, not {type(value).__name__}")
 
 
-def _need(obj: Mapping[str, object], key: str, default: _T | None) -> object:
+def _need(obj: Mapping[str, object], key: str, default: object) -> object:
     value = obj.get(key, default)
     if value is None and default is None:
         raise ValueError(f"{key!r} is missing in JSON")
