@@ -180,9 +180,10 @@ static PyObject *take_slowly(Mutex *m, Record *me, const Site *site, int with, P
 static Py_NO_INLINE PyObject *take_contended(Mutex *m, Record *me, const Site *site, int with, PyObject *limit)
 {
 #ifdef Py_GIL_DISABLED
-    /* Go's rule 3: the owner runs, most likely, and is done in a moment */
+    /* Go's rule 3: the owner runs, most likely, and is done in a moment; unlike Go it looks after each pause, as sections
+       of Python are short and the lock is free for some nanoseconds only */
     for (int turn = 0; turn < 4 && !STARVING(m) && OWNER(m) != me; turn++) {
-        for (int i = 0; i < 30; i++)
+        for (int i = 0; i < 30 && OWNER(m) != NULL; i++)
             pause_cpu();
         int taken = take(m, me, site, with);
         if (taken == 2 && limit == Py_None)

@@ -15,10 +15,8 @@ Cost: the frames on top of the waits of one knot; nothing before there is one.
 
 from __future__ import annotations
 
-import sys
-
 from lockwatch._core.frames import stacks, standing_still
-from lockwatch._core.originals import get_ident
+from lockwatch._core.originals import HAS_GIL, get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
-_HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 _INNER = ("threading", "importlib._bootstrap", "_frozen_importlib", "selectors")
 """Modules of the standard library in which threads sleep inside a published wait."""
 
@@ -63,7 +60,7 @@ def _runs(stack: Iterable[FrameType], wait: Wait) -> bool:
     for frame in stack:
         known = _waiting.get(id(frame.f_code))
         if known is not None:
-            if not _HAS_GIL or frame.f_locals.get(known[1]) is wait:
+            if not HAS_GIL or frame.f_locals.get(known[1]) is wait:
                 return foreign
             foreign = True  # a wait that is just beginning, or just over, on top of the one that is published
         elif not foreign:

@@ -11,6 +11,7 @@ Cost: attribute look-ups at import, nothing later.
 """
 
 import _thread
+import sys
 import threading
 
 allocate_lock = _thread.allocate_lock
@@ -30,3 +31,6 @@ RLock = threading.RLock
 
 TIMEOUT_MAX: float = threading.TIMEOUT_MAX
 """Longest time-out in seconds that a lock takes."""
+
+HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether one thread at a time runs Python."""

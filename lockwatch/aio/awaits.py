@@ -36,6 +36,7 @@ from concurrent.futures import Future as ThreadFuture
 from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents, tasks
+from lockwatch._core.originals import HAS_GIL
 from lockwatch._core.tasks import agent_of
 from lockwatch._core.waits import ALL, ANY, FREE, NOBODY, OPEN, Blockers
 from lockwatch.aio.chain import callbacks_of, frames_of, is_librarys, name_in, variable
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from lockwatch._core.agents import Agent
     from lockwatch._core.waits import Resource, Wait
 
-_HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 _ANYBODY = Blockers(OPEN)
 _BEGINS = "run_coroutine_threadsafe.<locals>.callback"
 
@@ -234,7 +234,7 @@ def _returns_exceptions(children: Any) -> bool:
 
 def may_read_frames(task: Any) -> bool:
     """Whether the task's frames stand still: its thread is ours, or idle, or all threads stand still with the GIL."""
-    if _HAS_GIL:
+    if HAS_GIL:
         return True
     runner = agent_of(task).runner()
     return runner is None or runner is agents.current() or runner.innermost() is not None

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockwatch._core import agents
 from lockwatch._core.frames import stacks, standing_still
+from lockwatch._core.originals import HAS_GIL
 from lockwatch.locks.machinery import is_machinery
 from lockwatch.locks.verbs import mentions
 
@@ -45,7 +46,6 @@ _MOST = 10_000
 _AT_ONCE = 500
 """For how many objects to ask what they refer to in one call: without a GIL each stops all threads."""
 _NOT_FOLLOWED = (type, FrameType, CodeType, str, bytes, int, float)
-_HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def in_sight(
@@ -101,7 +101,7 @@ def _seen_from(
     for frame in stack:
         if not is_machinery(frame):
             modules[id(frame.f_globals)] = frame.f_globals
-        if _HAS_GIL and frame.f_locals is not frame.f_globals:
+        if HAS_GIL and frame.f_locals is not frame.f_globals:
             close += frame.f_locals.values()
     seen_close = _leads_to(wanted, [*close, *_class_attributes(map(type, close))], _DEEPEST)
     if seen_close and (not verbs or mentions(verbs, stack, modules.values(), thread)):

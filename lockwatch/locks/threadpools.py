@@ -26,6 +26,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from lockwatch._core.frames import current_frames, standing_still
+from lockwatch._core.originals import HAS_GIL
 from lockwatch._core.waits import ALL, ANY, NOBODY, OPEN, Blockers
 from lockwatch.locks.joins import agent_of
 from lockwatch.locks.things import Thing, of_self, recognise
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from lockwatch._core.waits import Wait
 
 _ANYBODY: Final = Blockers(OPEN)
-_READS_WORKERS: bool = sys.version_info >= (3, 13) and getattr(sys, "_is_gil_enabled", lambda: True)()
+_READS_WORKERS: bool = sys.version_info >= (3, 13) and HAS_GIL
 """Whether what other threads do can be read off their variables."""
 
 
