@@ -110,12 +110,19 @@ class Past:
             joined.within.add(other.vector.serial)
         return Past(joined)
 
+    def known(self) -> Past:
+        """Return this: what is known where there is no clock any more."""
+        return self
+
     def flat(self) -> dict[int, int]:
         """Return all of it as a dictionary of its own."""
         entries = self.vector.entries.copy()
         if self.number:
             entries[self.number] = self.segment
         return entries
+
+    def __bool__(self) -> bool:
+        return bool(self.number or self.vector.entries)
 
     def __len__(self) -> int:
         return len(self.vector.entries) + (self.number != 0 and self.number not in self.vector.entries)
@@ -192,6 +199,8 @@ class Clock:
 
     def knows(self, past: Past) -> bool:
         """Return whether all in ``past`` is over already."""
+        if past.vector is self.seen.vector and past.number == self.number:
+            return True  # the result of work that came after nothing but this
         if self._covered is not None and past.vector.serial in self._covered:
             return past.number == self.number or past.segment <= self.seen.last(past.number)
         if not self.seen.covers(past, self.number):
@@ -292,9 +301,22 @@ def joined(thread: Any) -> None:
 def begin_work(agent: Agent, past: Past) -> Clock:
     """The calling agent begins a piece of work that was submitted after ``past``; return the work's clock.
 
-    It stays the thread's own afterwards, too, unless `end_work` is called: to be done if an order was noted in it.
+    It stays the thread's own afterwards, too, unless `end_work` is called: to be done if an order was noted in it. A
+    clock in which none was is known to nobody, so it is the next work's as well if that comes after nothing but more of
+    the same.
     """
-    seen = (agent.clock or clock_of(agent)).known()
+    clock = agent.clock or clock_of(agent)
+    seen = clock.seen
+    if (
+        not clock.noted
+        and seen.vector is past.vector
+        and seen.segment <= past.segment
+        and seen.number in (0, past.number)
+    ):
+        clock.seen = past
+        chains.new_era(agent)
+        return clock
+    seen = clock.known()
     if seen.vector.contains(past.vector):
         past = seen.joined_with(past)
     elif not past.covers(seen):

@@ -37,7 +37,7 @@ def _next_completed(frame: FrameType) -> FuturesThing:
 def _comes_after(future: Any) -> None:
     """What ran in a pool is over for whoever has its result, so it cannot deadlock with what comes now."""
     clock = getattr(future, segments.ATTRIBUTE, None)
-    if clock is not None and (clock.noted or clock.seen) and settings.order:
+    if clock is not None and settings.order:
         segments.acquire(agents.current(), clock.known())
 
 

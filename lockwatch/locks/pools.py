@@ -41,6 +41,8 @@ def watched_run(original: Callable[..., None]) -> Callable[..., None]:
         finally:
             if clock.noted or me.clock is not clock:
                 segments.end_work(me)
+            else:
+                future._lockwatch_clock = clock.seen  # the clock is the next work's
 
     return run
 

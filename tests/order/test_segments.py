@@ -7,6 +7,7 @@ import random
 import pytest
 
 from lockwatch._core import segments
+from lockwatch._core.agents import Agent
 from lockwatch._core.segments import Clock, Past
 
 
@@ -76,6 +77,67 @@ def test_as_plain_vector_clocks(seed: int) -> None:
         one, other = chance.choice(pasts), chance.choice(pasts)
         assert one[0].covers(other[0]) == covers(one[1], other[1])
         assert one[0].flat() == one[1]
+
+
+class Worker:
+    """An agent beside a plain record of what happened before what it does now."""
+
+    def __init__(self) -> None:
+        self.agent = Agent(0, 0, None)
+        self.before: set[int] = set()
+        self.work: tuple[Clock, dict[str, object]] | None = None
+
+    def begin(self, past: Past, before: set[int]) -> None:
+        """Begin a piece of work that was submitted after ``past``, as `lockwatch.locks.pools` does."""
+        clock = segments.begin_work(self.agent, past)
+        self.work = clock, {"known": clock}
+        self.before |= before
+
+    def end(self) -> tuple[dict[str, object], set[int]]:
+        """End it, as there; return its future and what happened before that was there."""
+        assert self.work is not None
+        clock, future = self.work
+        if clock.noted or self.agent.clock is not clock:
+            segments.end_work(self.agent)
+        else:
+            future["known"] = clock.seen
+        self.work = None
+        return future, set(self.before)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_pieces_of_work_happen_in_the_order_of_submit_and_result(seed: int) -> None:
+    """Random pools: of two lock orders one is known to have happened before the other exactly if it has."""
+    chance = random.Random(seed)
+    everyone = [Worker() for _ in range(4)]
+    submitted: list[tuple[Past, set[int]]] = []
+    done: list[tuple[dict[str, object], set[int]]] = []
+    orders: list[tuple[segments.Moment, set[int], Worker]] = []
+    notes = chance.choice([1, 5, 20])
+    for _ in range(200):
+        worker = chance.choice(everyone)
+        what = chance.randrange(4)
+        if what == 0 and chance.randrange(notes) == 0:
+            clock = segments.clock_of(worker.agent)
+            clock.noted = True
+            orders.append((clock.now(), set(worker.before), worker))
+            worker.before.add(len(orders) - 1)
+        elif what == 1:
+            submitted.append((segments.submit(worker.agent), set(worker.before)))
+        elif what == 2 and submitted and worker is not everyone[0]:
+            if worker.work is None:
+                worker.begin(*submitted.pop(chance.randrange(len(submitted))))
+            else:
+                done.append(worker.end())
+        elif what == 3 and done:
+            future, before = chance.choice(done)
+            known = future["known"]
+            assert isinstance(known, (Clock, Past))
+            segments.acquire(worker.agent, known.known())
+            worker.before |= before
+    for number, (moment, _, worker) in enumerate(orders):
+        for later, before, other in orders[number + 1 :]:
+            assert segments.ordered(moment, later) == (number in before or other is worker)
 
 
 def test_pieces_of_work_share_what_they_know() -> None:
