@@ -868,6 +868,7 @@ static int execute(PyObject *module)
     core.str_parker = PyUnicode_InternFromString("parker");
     core.str_agent = PyUnicode_InternFromString("agent");
     core.str_main = PyUnicode_InternFromString("main");
+    core.str_awake = PyUnicode_InternFromString("awake");
     core.str_locked = PyUnicode_InternFromString("locked");
     core.str_release = PyUnicode_InternFromString("release");
     core.str_release_all = PyUnicode_InternFromString("_release_all");

@@ -74,8 +74,8 @@ static struct {
     PyObject *threading, *machinery; /* dictionaries: globals of threading; module name -> whether machinery */
     PyObject *native;                /* code object that stands for a caller that is not Python */
     PyObject *str_became_signal, *str_refuse_release, *str_made, *str_odd_arguments, *str_holds, *str_record,
-        *str_pop, *str_name, *str_module, *str_toplevel, *str_parker, *str_agent, *str_main, *str_locked, *str_release,
-        *str_release_all, *str_take_again, *str_getters, *str_wake, *str_get_slowly;
+        *str_pop, *str_name, *str_module, *str_toplevel, *str_parker, *str_agent, *str_main, *str_awake, *str_locked,
+        *str_release, *str_release_all, *str_take_again, *str_getters, *str_wake, *str_get_slowly;
 } core;
 
 static Record foreign = {.foreign = 1};

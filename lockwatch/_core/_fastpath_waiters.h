@@ -31,26 +31,38 @@ static int says(PyObject *thing, PyObject *name, int call, PyObject *what)
 }
 
 /* Release a lock that is the caller's, and that others wait for: free it and wake the head, as pass_on() does in normal
-   mode. NULL without an exception if mutex.py has to: in starvation mode; for a head that is in the
-   main thread (the one behind it is woken, too). */
+   mode. NULL without an exception if mutex.py has to: in starvation mode; for a head that is in the main thread (the one
+   behind it is woken, too).
+
+   A head that was woken often does not run for many releases, as it waits for the GIL. `awake` says so at less than the
+   price of asking its parker: it is set before the permit is given, and taken back by the head before it looks at the
+   lock. So who frees the lock and then reads it as set knows that the head will look yet. */
 static Py_NO_INLINE PyObject *release_beside(Mutex *m, Record *me)
 {
     PyObject *result = NULL, *parker = NULL, *agent = NULL, *now = NULL, *head;
+    int awake;
     if (OWNER(m) != me || STARVING(m) || (head = first_waiter(m)) == NULL)
         return NULL;
     if (!Py_IS_TYPE(head, (PyTypeObject *)core.waiter))
         goto done;
-    parker = PyObject_GetAttr(head, core.str_parker);
-    agent = PyObject_GetAttr(head, core.str_agent);
-    if (parker == NULL || agent == NULL || !says(agent, core.str_main, 0, Py_False)) {
-        PyErr_Clear();
-        goto done;
+    awake = says(head, core.str_awake, 0, Py_True);
+    if (!awake) {
+        parker = PyObject_GetAttr(head, core.str_parker);
+        agent = PyObject_GetAttr(head, core.str_agent);
+        if (parker == NULL || agent == NULL || !says(agent, core.str_main, 0, Py_False)) {
+            PyErr_Clear();
+            goto done;
+        }
     }
     if (!free_it(m, me))
         goto done;
     now = first_waiter(m); /* F1: first free, then look */
-    if (now == head) {
+    if (now == head && awake && says(head, core.str_awake, 0, Py_True))
         result = Py_NewRef(Py_None);
+    else if (now == head && !awake) {
+        result = Py_NewRef(Py_None);
+        if (PyObject_SetAttr(head, core.str_awake, Py_True) < 0)
+            PyErr_Clear();
         if (says(parker, core.str_locked, 1, Py_True) && !says(parker, core.str_release, 1, Py_None))
             Py_SETREF(result, call_through(core.wake_next, m, NULL)); /* another one has just woken it */
     } else

@@ -105,17 +105,18 @@ class Waiter(Wait):
     Attributes:
         hold: What it stores as its hold when it gets the lock.
         parker: What it sleeps on; also tells its holds from others'.
+        awake: It was woken by the twin in C, and has not looked at the lock since; so a release need not wake it.
         leaving: Its clean-up has begun.
         notice_ns: When it is worth a word that it blocks an event loop, or None.
     """
 
-    __slots__ = ("hold", "leaving", "notice_ns", "parker")
+    __slots__ = ("awake", "hold", "leaving", "notice_ns", "parker")
 
     def __init__(self, lock: MutexBase, hold: Hold, deadline_ns: int | None) -> None:
         Wait.__init__(self, hold[AGENT], lock, hold[SINCE], deadline_ns, hold[CODE], hold[LASTI])
         self.parker = parking.new_parker()
         self.hold: Hold = (*hold, self.parker, [0])
-        self.leaving = False
+        self.awake = self.leaving = False
         limit = settings.loop_block_ns
         self.notice_ns = self.since_ns + limit if limit is not None and agents.runs_loop() else None
 
@@ -199,6 +200,7 @@ def _wait_turn(lock: MutexBase, waiter: Waiter) -> bool:
             else:
                 queue.append(waiter)  # M1: first queue, then look
         if woken or not lock._starving or _in_turn(queue, waiter):
+            waiter.awake = False  # first this, then the look: who frees the lock later wakes us
             now = state.setdefault(OWNED, waiter.hold)
             if is_waiters(now, parker):
                 if woken or not lock._starving or waiter.slot or _in_turn(queue, waiter):
