@@ -44,11 +44,34 @@ def _line(row: Row) -> str:
     return "  ".join(parts)
 
 
+_IMPLEMENTATIONS = {"c": "The C fast path", "python": "The Python twin (`LOCKWATCH_PURE=1`)"}
+_TOPICS = (
+    "uncontended",
+    "fairness",
+    "blockcheck",
+    "memory",
+    "importtime",
+    "aio",
+    "contended",
+    "waits",
+    "programs",
+)
+
+
 def markdown(results: Iterable[Result]) -> str:
-    """One Markdown table per topic, a column per interpreter with its newest measurement."""
-    results = list(results)
-    names = list(dict.fromkeys(topic.name for result in results for topic in result.topics))
-    return "\n\n".join([_sources(results), *(_topic(results, name) for name in names)])
+    """One part per fast path that ran; in it one table per topic, a column per interpreter, its newest measurement."""
+    results = sorted(results, key=lambda result: result.implementation)
+    parts = []
+    for ran in dict.fromkeys(result.implementation for result in results):
+        mine = [result for result in results if result.implementation == ran]
+        names = dict.fromkeys(topic.name for result in mine for topic in result.topics)
+        ordered = sorted(names, key=lambda name: _TOPICS.index(name) if name in _TOPICS else len(_TOPICS))
+        parts += [
+            f"### {_IMPLEMENTATIONS.get(ran, ran)}",
+            _sources(mine),
+            *(_topic(mine, name) for name in ordered),
+        ]
+    return "\n\n".join(parts)
 
 
 def _sources(results: Sequence[Result]) -> str:
@@ -81,7 +104,7 @@ def _topic(results: Sequence[Result], name: str) -> str:
         lines.append([shown.title, shown.unit, *(cell(row) for row in rows), " / ".join(budgets)])
     header = ["", "unit", *columns, "budget"]
     notes = "\n".join(f"- {note}" for note in newest.notes)
-    return f"### {newest.title}\n\n{notes}\n\n{_table(header, lines)}"
+    return f"#### {newest.title}\n\n{notes}\n\n{_table(header, lines)}"
 
 
 def cell(row: Row | None) -> str:
