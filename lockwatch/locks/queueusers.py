@@ -64,9 +64,7 @@ def _note(queue: Any, side: str) -> Agent:
     users: dict[Agent, None] | None = getattr(queue, side, None)
     if users is None:
         users = {}
-        setattr(
-            queue, side, users
-        )  # not by way of __dict__: an object whose dictionary was asked for is slower
+        setattr(queue, side, users)  # an object whose `__dict__` was asked for is slower ever after
     users.pop(me, None)
     users[me] = None
     if len(users) > MOST:
