@@ -99,6 +99,7 @@ class Runner:
         self._stands = True
         self._done = False
         self._target: str | None = None
+        self._came_there = True
         self._go = parking.new_parker()
         self._came = parking.new_parker()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -106,6 +107,8 @@ class Runner:
 
     def run_to(self, name: str) -> Runner:
         """Let the thread run until it stands at a point; points on the way are passed.
+
+        After a step that failed, since the thread was blocked or late, the same one waits on for it.
 
         Args:
             name: The point.
@@ -116,8 +119,10 @@ class Runner:
         Raises:
             SteppingError: It ended before, is blocked, or the time is up.
         """
-        self._release(name)
+        if self._came_there or self._free or self._target != name:
+            self._release(name)
         self._await(f"come to {name!r}")
+        self._came_there = True
         if self.at != name:
             ending = "" if self.error is None else f" by {type(self.error).__name__}: {self.error}"
             raise SteppingError(f"thread {self.name!r} has ended{ending}, and did not come to {name!r}")
@@ -176,7 +181,7 @@ class Runner:
     def _release(self, target: str | None, *, free: bool = False) -> None:
         stands = self._stands
         self._stands = False  # first this: with the next line it may come to the new point
-        self._target, self._free, self.at = target, free, None
+        self._target, self._free, self.at, self._came_there = target, free, None, False
         if stands:
             parking.unpark(self._go)
 
