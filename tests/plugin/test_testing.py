@@ -92,7 +92,8 @@ def test_who_does_not_come_is_told() -> None:
         while waiting.at is None:  # it comes, late
             time.sleep(0.001)
         waiting.run_to("inside")
-        assert waiting.at == "inside" and not waiting.ended
+        assert waiting.at == "inside"
+        assert not waiting.ended
 
 
 def test_run_to_block() -> None:
