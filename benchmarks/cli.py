@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(str(error))
         results = [result for result in results if options.quick or not result.quick]
     if options.markdown is not None:
-        print(tables.markdown(results))
+        print(tables.markdown(results, TOPICS))
     if options.figure:
         try:
             options.figure.write_text(draw(results), encoding="utf-8")

@@ -45,31 +45,24 @@ def _line(row: Row) -> str:
 
 
 _IMPLEMENTATIONS = {"c": "The C fast path", "python": "The Python twin (`LOCKWATCH_PURE=1`)"}
-_TOPICS = (
-    "uncontended",
-    "fairness",
-    "blockcheck",
-    "memory",
-    "importtime",
-    "aio",
-    "contended",
-    "waits",
-    "programs",
-)
 
 
-def markdown(results: Iterable[Result]) -> str:
-    """One part per fast path that ran; in it one table per topic, a column per interpreter, its newest measurement."""
+def markdown(results: Iterable[Result], topics: Sequence[str]) -> str:
+    """One part per fast path that ran; in it one table per topic, a column per interpreter, its newest measurement.
+
+    Args:
+        results: The results.
+        topics: The topics to show, in this order.
+    """
     results = sorted(results, key=lambda result: result.implementation)
     parts = []
     for ran in dict.fromkeys(result.implementation for result in results):
         mine = [result for result in results if result.implementation == ran]
-        names = dict.fromkeys(topic.name for result in mine for topic in result.topics)
-        ordered = sorted(names, key=lambda name: _TOPICS.index(name) if name in _TOPICS else len(_TOPICS))
+        measured = {topic.name for result in mine for topic in result.topics}
         parts += [
             f"### {_IMPLEMENTATIONS.get(ran, ran)}",
             _sources(mine),
-            *(_topic(mine, name) for name in ordered),
+            *(_topic(mine, name) for name in topics if name in measured),
         ]
     return "\n\n".join(parts)
 
