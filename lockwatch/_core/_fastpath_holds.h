@@ -203,8 +203,8 @@ static void forget_chains(Record *r)
 #define WAYS 4 /* entries of a bucket: 64 bytes */
 #define FEWEST_KNOWN 64
 #define PASSED_OVER_FOR 256 /* as in chains.py */
-#define DEEPEST 64
-#define MOST_KNOWN 16384 /* four times lockorder.MOST_CHAINS, so that few buckets are full */
+#define DEEPEST 64 /* as in chains.py */
+#define MOST_KNOWN 16384 /* four times chains.MOST_CHAINS, so that few buckets are full */
 
 static inline Known *known_bucket(Record *r, uint64_t salted)
 {

@@ -124,9 +124,6 @@ class Past:
     def __bool__(self) -> bool:
         return bool(self.number or self.vector.entries)
 
-    def __len__(self) -> int:
-        return len(self.vector.entries) + (self.number != 0 and self.number not in self.vector.entries)
-
 
 NOTHING = Past(_Vector({}))
 """What has happened before, as long as no lock order was seen."""
@@ -301,9 +298,8 @@ def joined(thread: Any) -> None:
 def begin_work(agent: Agent, past: Past) -> Clock:
     """The calling agent begins a piece of work that was submitted after ``past``; return the work's clock.
 
-    It stays the thread's own afterwards, too, unless `end_work` is called: to be done if an order was noted in it. A
-    clock in which none was is known to nobody, so it is the next work's as well if that comes after nothing but more of
-    the same.
+    It stays the thread's own after `end_work` if no order was noted in it. Then it is known to nobody, so it is the
+    next work's as well if that comes after nothing but more of the same.
     """
     clock = agent.clock or clock_of(agent)
     seen = clock.seen
@@ -327,11 +323,14 @@ def begin_work(agent: Agent, past: Past) -> Clock:
     return work
 
 
-def end_work(agent: Agent) -> None:
-    """The calling agent has ended a piece of work."""
+def end_work(agent: Agent, work: Clock) -> Clock | Past:
+    """The calling agent has ended a piece of work; given its clock, return what tells others what had happened by then."""
+    if not work.noted and agent.clock is work:
+        return work.seen  # the clock is the next work's
     agent.clock = clock = Clock((agent.clock or clock_of(agent)).known())
     chains.new_era(agent)
     _give_to_thread(agent, clock)
+    return work
 
 
 def _give_to_thread(agent: Agent, clock: Clock) -> None:

@@ -35,14 +35,11 @@ def watched_run(original: Callable[..., None]) -> Callable[..., None]:
         if submitted is None:
             original(self, *arguments)
             return
-        clock = future._lockwatch_clock = segments.begin_work(me, submitted)
+        work = future._lockwatch_clock = segments.begin_work(me, submitted)
         try:
             original(self, *arguments)
         finally:
-            if clock.noted or me.clock is not clock:
-                segments.end_work(me)
-            else:
-                future._lockwatch_clock = clock.seen  # the clock is the next work's
+            future._lockwatch_clock = segments.end_work(me, work)
 
     return run
 
