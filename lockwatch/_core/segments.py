@@ -324,7 +324,7 @@ def begin_work(agent: Agent, past: Past) -> Clock:
 
 
 def end_work(agent: Agent, work: Clock) -> Clock | Past:
-    """The calling agent has ended a piece of work with this clock; return what tells others what had happened by then."""
+    """The calling agent has ended a piece of work with this clock; return what tells others what it knew by then."""
     if not work.noted and agent.clock is work:
         return work.seen  # the clock is the next work's
     agent.clock = clock = Clock((agent.clock or clock_of(agent)).known())
