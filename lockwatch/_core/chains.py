@@ -87,7 +87,8 @@ def known(agent: Agent, chain: Chain) -> Tally | None:
 def remember(agent: Agent, chain: Chain, tally: Tally, era: object) -> None:
     """Remember a chain that was looked at in ``era``.
 
-    When they have doubled, those with locks that are gone are forgotten; at the limit those seen first.
+    When they have doubled, those with locks that are gone and those passed over are forgotten; at the limit those seen
+    first.
     """
     tally.era = era
     chains = agent.chains
@@ -95,7 +96,7 @@ def remember(agent: Agent, chain: Chain, tally: Tally, era: object) -> None:
     doubled = chains.get(())  # no chain of locks: its count says when they have doubled
     if before >= (FEW_CHAINS if doubled is None else doubled.count):
         for chain_before, old in chains.copy().items():
-            if old.is_final():
+            if old.passed_over or old.is_final():
                 chains.pop(chain_before, None)
         doubled = chains[()] = Tally()
         doubled.count = max(FEW_CHAINS, 2 * len(chains))
