@@ -214,3 +214,18 @@ def _no_thread_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     ]
     if stuck:
         pytest.fail("threads left behind:\n" + "\n".join(stuck), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_lock_left_held() -> Iterator[None]:
+    """Fails a test whose own thread holds a lock after it: later tests would run under that lock."""
+    before = _held()
+    yield
+    left = [hold for key, hold in _held().items() if key not in before]
+    if left:
+        pytest.fail(f"locks left held: {left}", pytrace=False)
+
+
+def _held() -> dict[int, tuple[object, ...]]:
+    agents = sys.modules.get("lockwatch._core.agents")
+    return dict(agents.current().holds) if agents else {}

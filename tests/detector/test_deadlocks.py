@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import lockwatch
+from lockwatch._core import agents
 from lockwatch._core.waits import GRANTED, VERDICT
 
 if TYPE_CHECKING:
@@ -289,6 +290,7 @@ def test_granted_waiter_is_awake(crew: Crew) -> None:
     wait = waiter.wait()
     assert wait is not None
     # As in the hand-off of starvation mode, stopped between the verdict and the waiter's first instruction.
+    agents.current().holds.pop(a._key, None)
     wait.slot[VERDICT] = GRANTED
     a._state[0] = wait.hold  # type: ignore[attr-defined]
 

@@ -226,6 +226,7 @@ def test_left_by_a_thread_that_ended(kind: Any) -> None:
     lock._at_fork_reinit()
     assert not agent.holds
     assert lock.try_acquire()
+    lock.release()
 
 
 @KIND
