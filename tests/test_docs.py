@@ -62,6 +62,8 @@ PAGES = [
 TRIES = 5
 TIME_LIMIT = 20.0
 """Seconds that one command of a transcript may take."""
+READERS = {"PYTHONUNBUFFERED": "1", "PYTEST_ADDOPTS": "-p no:randomly"}
+"""What is set for a command: a reader's tests run in the order in which they stand."""
 UNTIL_CTRL_C = 2.0
 """Seconds that a program gets to hang before Ctrl-C is pressed."""
 
@@ -150,7 +152,7 @@ def execute(
     child = subprocess.Popen(
         words,
         cwd=folder,
-        env={**environment(variables), "PYTHONUNBUFFERED": "1"},
+        env={**environment(variables), **READERS},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
