@@ -54,7 +54,7 @@ Parts: _fastpath_holds.h (the structures, guards, records, holds), _fastpath_rec
 (call sites), _fastpath_stacks.h (what other threads run), _fastpath_view.h (`lock._state`), _fastpath_waiters.h (releases
 beside waiters, Condition), _fastpath_queue.h (SimpleQueue), _fastpath_turns.h (semaphores with one permit),
 _fastpath_tasks.h (the lock of tasks, which has nothing of the above but the call site), _fastpath_waiting.h (waiting for
-that one). */
+that one), _fastpath_work.h (which work of pools comes after which). */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -750,6 +750,7 @@ static PyObject *specialise(PyObject *Py_UNUSED(module), PyObject *type)
 
 #include "_fastpath_queue.h"
 #include "_fastpath_turns.h"
+#include "_fastpath_work.h"
 
 static PyObject *where(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
@@ -853,7 +854,7 @@ static int execute(PyObject *module)
         add_type(module, &core.recursive, &recursive_spec, core.mutex) < 0 ||
         add_type(module, &core.record, &record_spec, NULL) < 0 ||
         add_type(module, &core.view, &view_spec, NULL) < 0 || add_task_types(module) < 0 ||
-        add_waiting_type(module) < 0)
+        add_waiting_type(module) < 0 || add_work_functions(module) < 0)
         return -1;
     core.native = (PyObject *)PyCode_NewEmpty("<native>", "<native>", 0);
     core.str_became_signal = PyUnicode_InternFromString("_became_signal");

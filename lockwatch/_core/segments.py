@@ -196,8 +196,6 @@ class Clock:
 
     def knows(self, past: Past) -> bool:
         """Return whether all in ``past`` is over already."""
-        if past.vector is self.seen.vector and past.number == self.number:
-            return True  # the result of work that came after nothing but this
         if self._covered is not None and past.vector.serial in self._covered:
             return past.number == self.number or past.segment <= self.seen.last(past.number)
         if not self.seen.covers(past, self.number):
@@ -268,12 +266,13 @@ def submit(agent: Agent) -> Past:
     return past
 
 
-def acquire(agent: Agent, past: Past) -> None:
-    """Begin a segment of the calling agent, after what is in ``past``; there is none if it knows that already."""
-    if past:
-        clock = agent.clock or clock_of(agent)
-        if clock.knows(past):
-            return
+def acquire(agent: Agent, before: Past | Clock) -> None:
+    """Begin a segment of the calling agent, after what is known there; there is none if it knows that already."""
+    past = before if type(before) is Past else before.known()
+    clock = agent.clock or clock_of(agent)
+    if past.vector is clock.seen.vector and past.number in (0, clock.number):
+        return  # mostly the result of work that came after nothing but this
+    if past and not clock.knows(past):
         clock.learn(past)
         chains.new_era(agent)
 
@@ -303,14 +302,11 @@ def begin_work(agent: Agent, past: Past) -> Clock:
     """
     clock = agent.clock or clock_of(agent)
     seen = clock.seen
-    if (
-        not clock.noted
-        and seen.vector is past.vector
-        and seen.segment <= past.segment
-        and seen.number in (0, past.number)
-    ):
-        clock.seen = past
-        chains.new_era(agent)
+    if not clock.noted and seen.vector is past.vector and (seen.number == past.number or not seen.number):
+        if seen.segment < past.segment:
+            clock.seen = past
+        if agent.chains:
+            chains.new_era(agent)
         return clock
     seen = clock.known()
     if seen.vector.contains(past.vector):

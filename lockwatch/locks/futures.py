@@ -12,7 +12,7 @@ import concurrent.futures._base as base
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, segments, settings
+from lockwatch._core import workpath
 from lockwatch.locks.things import FuturesThing, FutureThing, of_self, recognise
 
 if TYPE_CHECKING:
@@ -34,26 +34,22 @@ def _next_completed(frame: FrameType) -> FuturesThing:
     return FuturesThing(tuple(variables.get("pending") or variables["fs"]), None, everyone=False)
 
 
-def _comes_after(future: Any) -> None:
-    """What ran in a pool is over for whoever has its result, so it cannot deadlock with what comes now."""
-    clock = getattr(future, segments.ATTRIBUTE, None)
-    if clock is not None and settings.order:
-        segments.acquire(agents.current(), clock.known())
-
-
 def watched_result(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap ``Future.result`` to return at once what is there; the result is stored before the state says so."""
+    """Wrap ``Future.result`` to return at once what is there; the result is stored before the state says so.
+
+    What ran in a pool is over for whoever has its result, so it cannot deadlock with what comes now.
+    """
 
     @wraps(original)
     def result(self: Any, timeout: float | None = None) -> Any:
         if self._state == base.FINISHED and self._exception is None:
-            _comes_after(self)
+            workpath.come_after(self)
             return self._result
         try:
             return original(self, timeout)
         finally:
             if self._state == base.FINISHED:
-                _comes_after(self)
+                workpath.come_after(self)
             self = None  # as the original does: no cycle of the exception, its traceback and the future
 
     return result
@@ -65,7 +61,7 @@ def watched_exception(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def exception(self: Any, timeout: float | None = None) -> Any:
         found = original(self, timeout)
-        _comes_after(self)
+        workpath.come_after(self)
         return found
 
     return exception

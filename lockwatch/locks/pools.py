@@ -4,18 +4,19 @@ Two links are recorded as they come about, one attribute each: which thread runs
 pool a future came. Everything else is read off the future and the pool when somebody blocks
 (`lockwatch.locks.things`).
 
-Assumes ``_WorkItem.run`` with the future in ``self.future``, and ``ThreadPoolExecutor._threads``, as from
-3.11 to 3.15.
+Assumes the arguments of ``_WorkItem.__init__``, ``_WorkItem.run`` with the future in ``self.future``, and
+``ThreadPoolExecutor._threads``, as from 3.11 to 3.15.
 """
 
 from __future__ import annotations
 
 import concurrent.futures.thread as pool_module
+import sys
 import weakref
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from lockwatch._core import agents, segments, settings
+from lockwatch._core import settings, workpath
 from lockwatch.locks.joins import agent_of
 
 if TYPE_CHECKING:
@@ -23,35 +24,54 @@ if TYPE_CHECKING:
 
     from lockwatch._core.agents import Agent
 
+_NO_CONTEXT: Any = object()
+"""What ``_WorkItem.run`` is not given before 3.14."""
+
 
 def watched_run(original: Callable[..., None]) -> Callable[..., None]:
     """Wrap ``_WorkItem.run`` to note who runs the future."""
 
     @wraps(original)
-    def run(self: Any, *arguments: Any) -> None:
-        future, me = self.future, agents.current()
-        future._lockwatch_runner = me
-        submitted = getattr(self, "_lockwatch_submitted", None)
-        if submitted is None:
-            original(self, *arguments)
-            return
-        work = future._lockwatch_clock = segments.begin_work(me, submitted)
+    def run(self: Any, context: Any = _NO_CONTEXT) -> None:
+        future = self.future
+        future._lockwatch_runner = workpath.thread_agent()
         try:
-            original(self, *arguments)
+            submitted = self._lockwatch_submitted
+        except AttributeError:  # made before `install()`
+            submitted = None
+        work = None
+        if submitted is not None:
+            work = future._lockwatch_clock = workpath.begin_work(submitted)
+        try:
+            if context is _NO_CONTEXT:
+                original(self)
+            else:
+                original(self, context)
         finally:
-            future._lockwatch_clock = segments.end_work(me, work)
+            if work is not None:
+                future._lockwatch_clock = workpath.end_work(work)
 
     return run
 
 
 def watched_item(original: Callable[..., None]) -> Callable[..., None]:
-    """Wrap ``_WorkItem.__init__`` to note what happened before the submit: it cannot deadlock with the work."""
+    """Wrap ``_WorkItem.__init__`` to note what happened before the submit: it cannot deadlock with the work.
 
-    @wraps(original)
-    def __init__(self: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: N807 - stands in for one
-        original(self, *arguments, **keywords)
-        if settings.order:
-            self._lockwatch_submitted = segments.submit(agents.current())
+    It takes the very arguments of the original: objects whose ``__init__`` has ``*arguments`` are slow to make.
+    """
+    if sys.version_info >= (3, 14):
+
+        @wraps(original)
+        def __init__(self: Any, future: Any, task: Any) -> None:  # noqa: N807 - stands in for one
+            original(self, future, task)
+            self._lockwatch_submitted = workpath.submit_work() if settings.order else None
+
+    else:
+
+        @wraps(original)
+        def __init__(self: Any, future: Any, fn: Any, args: Any, kwargs: Any) -> None:  # noqa: N807
+            original(self, future, fn, args, kwargs)
+            self._lockwatch_submitted = workpath.submit_work() if settings.order else None
 
     return __init__
 
