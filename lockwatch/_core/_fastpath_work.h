@@ -1,10 +1,10 @@
 /* Which work comes after which: what segments.py does when a piece of work is submitted, begun and ended, and when its
-result is taken, where that is a few stores. All else is left to it, and without the GIL all of it. Part of _fastpath.c.
+result is taken, where that is a few stores. All else is left to it. Part of _fastpath.c.
 
 With the GIL nothing else runs between the first look at a clock and the last store: what is made is made before, what is
-replaced is released after. */
-
-#ifndef Py_GIL_DISABLED
+replaced is released after. Without it: only the thread itself replaces what stands in its clock, so what it finds there
+stays; it stores as Python code does, for others who may read. A Past never changes. What others may replace, the clock of
+other work and the table of chains, is read as Python code does. */
 
 enum { CLOCK, CHAINS, NUMBER, SEGMENT, SEEN, NOTED, EXACT, ON, VECTOR, OF_NUMBER, OF_SEGMENT, SLOTS };
 
@@ -14,10 +14,47 @@ static struct {
     PyObject *nothing;    /* Past of whoever has seen no order */
     PyObject *current, *submit, *begin, *end, *come_after; /* all of it, in Python */
     PyObject *str_clock;  /* the attribute with a future's clock */
+    PyObject *str_chains, *str_seen, *str_segment;
 } works;
 
 #define AT(object, slot) (*(PyObject **)((char *)(object) + works.at[slot]))
 #define INT_AT(object, slot) PyLong_AsLongLong(AT(object, slot))
+
+/* Replace what stands in the calling thread's clock; takes over the reference. */
+#ifdef Py_GIL_DISABLED
+#define STORE(clock, slot, name, value) store(clock, works.name, value)
+static inline int store(PyObject *clock, PyObject *name, PyObject *value)
+{
+    int result = PyObject_SetAttr(clock, name, value);
+    Py_DECREF(value);
+    return result;
+}
+#else
+#define STORE(clock, slot, name, value) store(&AT(clock, slot), value)
+static inline int store(PyObject **at, PyObject *value)
+{
+    PyObject *old = *at;
+    *at = value;
+    Py_DECREF(old);
+    return 0;
+}
+#endif
+
+/* Whether an agent remembers no chains of locks: 1 or 0, or -1 with an exception. */
+static inline int has_no_chains(PyObject *agent)
+{
+#ifdef Py_GIL_DISABLED
+    PyObject *chains = PyObject_GetAttr(agent, works.str_chains);
+    if (chains == NULL)
+        return -1;
+    int none = PyDict_CheckExact(chains) && PyDict_Size(chains) == 0;
+    Py_DECREF(chains);
+    return none;
+#else
+    PyObject *chains = AT(agent, CHAINS);
+    return PyDict_CheckExact(chains) && PyDict_GET_SIZE(chains) == 0;
+#endif
+}
 
 /* Look an attribute up that need not be there: 1 if it is, 0 if not, -1 with an exception. */
 static inline int find_attribute(PyObject *object, PyObject *name, PyObject **found)
@@ -65,14 +102,13 @@ static PyObject *submit_work(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(no
         long long number = INT_AT(seen, OF_NUMBER), next = PyLong_AsLongLong(segment) + 1;
         if (number == 0 || number == INT_AT(clock, NUMBER)) {
             PyObject *after = PyLong_FromLongLong(next);
-            if (after == NULL) {
+            AT(past, VECTOR) = Py_NewRef(AT(seen, VECTOR));
+            AT(past, OF_NUMBER) = Py_NewRef(AT(clock, NUMBER));
+            AT(past, OF_SEGMENT) = Py_NewRef(segment);
+            if (after == NULL || STORE(clock, SEGMENT, str_segment, after) < 0) {
                 Py_DECREF(past);
                 return NULL;
             }
-            AT(past, VECTOR) = Py_NewRef(AT(seen, VECTOR));
-            AT(past, OF_NUMBER) = Py_NewRef(AT(clock, NUMBER));
-            AT(past, OF_SEGMENT) = segment; /* the clock's reference */
-            AT(clock, SEGMENT) = after;
             me->segment = next;
             PyObject_GC_UnTrack(past); /* it never changes, and what it refers to never refers to it */
             return past;
@@ -88,16 +124,17 @@ static PyObject *begin_work(PyObject *Py_UNUSED(module), PyObject *past)
     if (me == NULL)
         return NULL;
     PyObject *clock = own_clock(me);
-    if (LIKELY(clock != NULL && AT(clock, NOTED) == Py_False && Py_IS_TYPE(past, works.past) &&
-               PyDict_CheckExact(AT(me->agent, CHAINS)) && PyDict_GET_SIZE(AT(me->agent, CHAINS)) == 0)) {
+    int usual = clock == NULL ? 0 : has_no_chains(me->agent);
+    if (usual < 0)
+        return NULL;
+    if (LIKELY(usual && AT(clock, NOTED) == Py_False && Py_IS_TYPE(past, works.past))) {
         PyObject *seen = AT(clock, SEEN);
         long long number = INT_AT(seen, OF_NUMBER);
         if (AT(seen, VECTOR) == AT(past, VECTOR) && (number == 0 || number == INT_AT(past, OF_NUMBER))) {
             Py_INCREF(clock);
-            if (INT_AT(seen, OF_SEGMENT) < INT_AT(past, OF_SEGMENT)) {
-                AT(clock, SEEN) = Py_NewRef(past);
-                Py_DECREF(seen);
-            }
+            if (INT_AT(seen, OF_SEGMENT) < INT_AT(past, OF_SEGMENT) &&
+                STORE(clock, SEEN, str_seen, Py_NewRef(past)) < 0)
+                Py_CLEAR(clock);
             return clock;
         }
     }
@@ -123,8 +160,10 @@ static PyObject *come_after(PyObject *Py_UNUSED(module), PyObject *future)
         return found < 0 ? NULL : Py_NewRef(Py_None);
     Record *me = find_record(CURRENT_STATE());
     PyObject *clock = me == NULL ? NULL : own_clock(me), *past = before;
+#ifndef Py_GIL_DISABLED
     if (Py_IS_TYPE(before, works.clock) && AT(before, NOTED) == Py_False)
-        past = AT(before, SEEN);
+        past = AT(before, SEEN); /* whoever did the work has not said yet that it is over */
+#endif
     if (LIKELY(clock != NULL && Py_IS_TYPE(past, works.past) && AT(past, VECTOR) == AT(AT(clock, SEEN), VECTOR))) {
         long long number = INT_AT(past, OF_NUMBER);
         if (number == 0 || number == INT_AT(clock, NUMBER))
@@ -167,6 +206,11 @@ static PyObject *setup_work(PyObject *Py_UNUSED(module), PyObject *args)
                          &works.str_clock};
     for (size_t i = 0; i < sizeof into / sizeof *into; i++)
         Py_XSETREF(*into[i], Py_NewRef(parts[i]));
+    works.str_chains = PyUnicode_InternFromString("chains");
+    works.str_seen = PyUnicode_InternFromString("seen");
+    works.str_segment = PyUnicode_InternFromString("segment");
+    if (PyErr_Occurred())
+        return NULL;
     Py_XSETREF(works.agent, (PyTypeObject *)Py_NewRef(agent));
     Py_XSETREF(works.clock, (PyTypeObject *)Py_NewRef(clock));
     Py_XSETREF(works.exactness, (PyTypeObject *)Py_NewRef(exactness));
@@ -185,7 +229,3 @@ static PyMethodDef work_functions[] = {
 };
 
 static int add_work_functions(PyObject *module) { return PyModule_AddFunctions(module, work_functions); }
-
-#else
-static int add_work_functions(PyObject *Py_UNUSED(module)) { return 0; }
-#endif

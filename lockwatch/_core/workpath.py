@@ -1,8 +1,8 @@
 """Which work comes after which, as pools tell it: `segments` for the calling thread, in C where that is faster.
 
 Called for each piece of work that a pool does, so the usual case is in C (``_fastpath_work.h``): a thread that has
-seen no order in its work, and nothing of other threads but what the submitter knew. The rest, the twin in Python, and
-all of it without the GIL, is `segments`.
+seen no order in its work, and nothing of other threads but what the submitter knew. The rest, and the twin in Python,
+is `segments`.
 
 Assumes: as there, only the agent itself advances its clock.
 """
@@ -44,7 +44,7 @@ def come_after(future: Any) -> None:
 
 thread_agent = agents.current
 
-if hasattr(fastpath._fastpath, "setup_work"):  # with the twin in C, and a GIL
+if fastpath.IMPLEMENTATION == "c":
     fastpath._fastpath.setup_work(
         agents.Agent,
         segments.Clock,

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from math import isnan, nan
+from math import nan
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, cast
 
-from lockwatch._core import agents, blocking, lockorder, parking, settings
+from lockwatch._core import agents, blocking, lockorder, settings
 from lockwatch._core.originals import allocate_lock
 from lockwatch._core.timeouts import check_timeout
 from lockwatch.locks.rlock import RLock
@@ -68,16 +68,16 @@ def wait(self: Any, timeout: float | None = None) -> bool:
     """
     if not self._is_owned():
         raise RuntimeError("cannot wait on un-acquired lock")
-    parker = parking.new_parker()
-    waiter = Waiter(parker)
+    polls = timeout is not None and (timeout <= 0 or not (timeout > 0 or _REFUSES_NAN))
+    parker = allocate_lock()
+    parker.acquire()
+    waiter: Any = parker if polls else Waiter(parker)
     self._waiters.append(waiter)
     saved = self._release_save()
     notified = False
     try:
-        if timeout is None or timeout > 0 or (_REFUSES_NAN and isnan(timeout)):
-            notified = _sleep(self, waiter, timeout, sys._getframe(1))
-        else:
-            notified = parker.acquire(False)
+        # `Semaphore.acquire(timeout=0)` comes here each time that there is no permit, as for each submit of a pool.
+        notified = parker.acquire(False) if polls else _sleep(self, waiter, timeout, sys._getframe(1))
         return notified
     finally:
         if settings.order_raises:

@@ -81,7 +81,8 @@ def watched_submit(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(original)
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        future = original(self, fn, *args, **kwargs)
+        usual = len(args) == 1 and not kwargs  # for that there is a call that CPython makes fast
+        future = original(self, fn, args[0]) if usual else original(self, fn, *args, **kwargs)
         try:
             workers = self._lockwatch_workers
         except AttributeError:

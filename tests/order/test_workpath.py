@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MINE, OTHERS, STRANGERS = 10**9, 10**9 + 1, 10**9 + 2
 """Numbers of clocks."""
 
-NATIVE = hasattr(fastpath._fastpath, "submit_work")
+NATIVE = fastpath.IMPLEMENTATION == "c"
 
 
 class World:
@@ -81,8 +81,8 @@ class World:
 
     def describe(self, one: Clock | Past) -> object:
         if isinstance(one, Past):
-            shared = [number for number, vector in enumerate(self.vectors) if vector is one.vector]
-            return shared or sorted(one.vector.entries.items()), one.number, one.segment
+            shared: list[Any] = [number for number, vector in enumerate(self.vectors) if vector is one.vector]
+            return shared or [*one.vector.entries.items()], one.number, one.segment
         if all(one is not clock for clock in self.clocks):
             self.clocks.append(one)
             one.number = MINE + 10 * len(self.clocks)  # given in the order in which they came to be seen
