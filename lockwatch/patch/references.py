@@ -51,6 +51,9 @@ DEPTH: Final = 7
 WIDEST: Final = 500
 """Objects whose owners are looked for at once; those beyond are left without an owner."""
 
+FROZEN_AT_START: Final = 1_000
+"""At most so many objects does an interpreter freeze by itself (3.12 some 400); ``gc.freeze()`` finds thousands."""
+
 METHODS: Final = (BuiltinMethodType, MethodType)
 """The types of bound methods."""
 
@@ -108,7 +111,7 @@ class References:
         It leaves out what is in ``gc.freeze()``, and, on the free-threaded 3.13, modules, classes and functions
         once a second thread has been started. What can be reached from the modules by name is found here.
         """
-        if not gc.get_freeze_count() and gc.is_tracked(vars(sys)):
+        if gc.get_freeze_count() <= FROZEN_AT_START and gc.is_tracked(vars(sys)):
             return
         for module in list(sys.modules.values()):
             if is_a(module, ModuleType):
