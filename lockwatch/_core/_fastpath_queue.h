@@ -20,6 +20,18 @@ static PyObject *call_with(PyObject *callable, PyObject *self, PyObject *const *
     return PyObject_Vectorcall(callable, all, (size_t)given + 1, names);
 }
 
+/* The same for a method of the original, as the descriptor calls it: `self` is checked already. */
+static inline PyObject *call_method(PyObject *method, PyObject *self, PyObject *const *args, Py_ssize_t given,
+                                    PyObject *names)
+{
+    PyMethodDef *def = ((PyMethodDescrObject *)method)->d_method;
+    if (LIKELY(def->ml_flags == (METH_FASTCALL | METH_KEYWORDS)))
+        return ((PyCFunctionFastWithKeywords)(void (*)(void))def->ml_meth)(self, args, given, names);
+    if (LIKELY(def->ml_flags == (METH_METHOD | METH_FASTCALL | METH_KEYWORDS)))
+        return ((PyCMethod)(void (*)(void))def->ml_meth)(self, PyDescr_TYPE(method), args, (size_t)given, names);
+    return call_with(method, self, args, given, names);
+}
+
 /* The item is in (S1): wake a getter, if there is one. */
 static inline PyObject *after_put(PyObject *self)
 {
@@ -38,7 +50,7 @@ static inline PyObject *after_put(PyObject *self)
 
 static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t given, PyObject *names)
 {
-    PyObject *done = call_with(original.put, self, args, given, names);
+    PyObject *done = call_method(original.put, self, args, given, names);
     if (UNLIKELY(done == NULL))
         return NULL;
     Py_DECREF(done);
@@ -48,7 +60,7 @@ static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t giv
 static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t given, PyObject *names)
 {
     if (LIKELY(given == 0 && names == NULL)) {
-        PyObject *item = PyObject_Vectorcall(original.get_nowait, &self, 1, NULL);
+        PyObject *item = call_method(original.get_nowait, self, NULL, 0, NULL);
         if (LIKELY(item != NULL) || !PyErr_ExceptionMatches(original.empty))
             return item;
         PyErr_Clear();
@@ -80,7 +92,8 @@ static PyObject *specialise_queue(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyTypeObject *type;
     PyObject *put, *get_nowait, *empty;
-    if (!PyArg_ParseTuple(args, "O!OOO", &PyType_Type, &type, &put, &get_nowait, &empty))
+    if (!PyArg_ParseTuple(args, "O!O!O!O", &PyType_Type, &type, &PyMethodDescr_Type, &put, &PyMethodDescr_Type,
+                          &get_nowait, &empty))
         return NULL;
     PyObject *slot = PyObject_GetAttr((PyObject *)type, core.str_getters);
     if (slot == NULL)
