@@ -7,6 +7,8 @@ static struct {
     Py_ssize_t getters;                 /* where an instance has its deque of getters: set when it is made, for good */
 } original;
 
+typedef PyObject *(*FastMethod)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *); /* has no public name before 3.13 */
+
 /* Call something with `self` before what was given. */
 static PyObject *call_with(PyObject *callable, PyObject *self, PyObject *const *args, Py_ssize_t given, PyObject *names)
 {
@@ -26,7 +28,7 @@ static inline PyObject *call_method(PyObject *method, PyObject *self, PyObject *
 {
     PyMethodDef *def = ((PyMethodDescrObject *)method)->d_method;
     if (LIKELY(def->ml_flags == (METH_FASTCALL | METH_KEYWORDS)))
-        return ((PyCFunctionFastWithKeywords)(void (*)(void))def->ml_meth)(self, args, given, names);
+        return ((FastMethod)(void (*)(void))def->ml_meth)(self, args, given, names);
     if (LIKELY(def->ml_flags == (METH_METHOD | METH_FASTCALL | METH_KEYWORDS)))
         return ((PyCMethod)(void (*)(void))def->ml_meth)(self, PyDescr_TYPE(method), args, (size_t)given, names);
     return call_with(method, self, args, given, names);
