@@ -7,6 +7,7 @@ limit, and its test fails with every thread's stack instead of stopping the suit
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -219,8 +220,10 @@ def _no_thread_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_lock_left_held() -> Iterator[None]:
     """Fails a test whose own thread holds a lock after it: later tests would run under that lock."""
-    before = _held()
+    before = _held().keys()
     yield
+    if _held().keys() - before:
+        gc.collect()  # locks that nobody can reach
     left = [hold for key, hold in _held().items() if key not in before]
     if left:
         pytest.fail(f"locks left held: {left}", pytrace=False)
