@@ -222,11 +222,14 @@ def _no_lock_left_held() -> Iterator[None]:
     """Fails a test whose own thread holds a lock after it: later tests would run under that lock."""
     before = _held().keys()
     yield
-    if _held().keys() - before:
-        gc.collect()  # locks that nobody can reach
-    left = [hold for key, hold in _held().items() if key not in before]
+    deadline = time.monotonic() + JOIN_LIMIT
+    while (left := _held().keys() - before) and time.monotonic() < deadline:
+        gc.collect()  # a lock that nobody can reach, but perhaps a thread that has not quite ended
+        time.sleep(0.01)
     if left:
-        pytest.fail(f"locks left held: {left}", pytrace=False)
+        pytest.fail(
+            f"locks left held: {[hold for key, hold in _held().items() if key in left]}", pytrace=False
+        )
 
 
 def _held() -> dict[int, tuple[object, ...]]:
