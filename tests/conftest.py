@@ -207,6 +207,9 @@ def _no_thread_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     for thread in left:
         if not isinstance(thread, threading._DummyThread):
             thread.join(max(0.0, deadline - time.monotonic()))
+    if not left:
+        return
+    gc.collect()  # before 3.11.9 none may begin in the next call (gh-106883)
     frames = sys._current_frames()
     stuck = [
         f"{thread!r}\n{''.join(traceback.format_stack(frames[thread.ident]))}"

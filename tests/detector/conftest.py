@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import sys
 import threading
 import time
 import weakref
@@ -20,6 +19,7 @@ import lockwatch
 from lockwatch import config, delivery, leaks
 from lockwatch._core import agents, detector, hooks, reduction
 from lockwatch._core.agents import Agent
+from lockwatch._core.frames import current_frames
 from lockwatch._core.waits import ALL, GRANTED, VERDICT, Blockers, Wait, innermost, publish
 from lockwatch.locks import lock as lock_module
 
@@ -67,7 +67,7 @@ class Job:
 
     def parked(self) -> bool:
         """Whether the thread is asleep, or about to be with nothing left to do before."""
-        frame = sys._current_frames().get(self.thread.ident or 0)
+        frame = current_frames().get(self.thread.ident or 0)
         return frame is not None and frame.f_code.co_name == "park"
 
     def done(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import faulthandler
 import queue
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 import lockwatch
 from lockwatch import config, delivery
 from lockwatch._core import agents
+from lockwatch._core.frames import current_frames
 from lockwatch._core.waits import innermost
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Puppet:
         """Where it stands: "idle", "parked" in a wait, or still "moving"."""
         if self.done == told:
             return "idle"
-        frame = sys._current_frames().get(self.thread.ident or 0)
+        frame = current_frames().get(self.thread.ident or 0)
         parked = frame is not None and frame.f_code.co_name == "park"
         return "parked" if parked and self.agent is not None and self.agent.waits else "moving"
 
