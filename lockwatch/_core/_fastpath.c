@@ -874,7 +874,6 @@ static int execute(PyObject *module)
     core.str_release = PyUnicode_InternFromString("release");
     core.str_release_all = PyUnicode_InternFromString("_release_all");
     core.str_take_again = PyUnicode_InternFromString("_take_again");
-    core.str_getters = PyUnicode_InternFromString("_getters");
     core.str_wake = PyUnicode_InternFromString("_wake");
     core.str_get_slowly = PyUnicode_InternFromString("_get_slowly");
     return PyErr_Occurred() ? -1 : 0;

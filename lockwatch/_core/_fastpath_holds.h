@@ -75,7 +75,7 @@ static struct {
     PyObject *native;                /* code object that stands for a caller that is not Python */
     PyObject *str_became_signal, *str_refuse_release, *str_made, *str_odd_arguments, *str_holds, *str_record,
         *str_pop, *str_name, *str_module, *str_toplevel, *str_parker, *str_agent, *str_main, *str_awake, *str_locked,
-        *str_release, *str_release_all, *str_take_again, *str_getters, *str_wake, *str_get_slowly;
+        *str_release, *str_release_all, *str_take_again, *str_wake, *str_get_slowly;
 } core;
 
 static Record foreign = {.foreign = 1};
@@ -88,6 +88,21 @@ static __thread struct { PyThreadState *state; Record *record; } here __attribut
 #else
 static __thread struct { PyThreadState *state; Record *record; } here;
 #endif
+
+/* Where instances of a class have the slot of this name. */
+static int find_slot(PyTypeObject *type, const char *name, Py_ssize_t *offset)
+{
+    PyObject *member = PyObject_GetAttrString((PyObject *)type, name);
+    if (member == NULL)
+        return -1;
+    int found = Py_IS_TYPE(member, &PyMemberDescr_Type);
+    if (found)
+        *offset = ((PyMemberDescrObject *)member)->d_member->offset;
+    else
+        PyErr_Format(PyExc_TypeError, "%s is not a slot", name);
+    Py_DECREF(member);
+    return found ? 0 : -1;
+}
 
 /* ---- atomics: plain under the GIL ------------------------------------------------------------------------------- */
 

@@ -97,16 +97,8 @@ static PyObject *specialise_queue(PyObject *Py_UNUSED(module), PyObject *args)
     if (!PyArg_ParseTuple(args, "O!O!O!O", &PyType_Type, &type, &PyMethodDescr_Type, &put, &PyMethodDescr_Type,
                           &get_nowait, &empty))
         return NULL;
-    PyObject *slot = PyObject_GetAttr((PyObject *)type, core.str_getters);
-    if (slot == NULL)
+    if (find_slot(type, "_getters", &original.getters) < 0)
         return NULL;
-    if (!Py_IS_TYPE(slot, &PyMemberDescr_Type)) {
-        Py_DECREF(slot);
-        PyErr_SetString(PyExc_TypeError, "_getters is not a slot");
-        return NULL;
-    }
-    original.getters = ((PyMemberDescrObject *)slot)->d_member->offset;
-    Py_DECREF(slot);
     Py_XSETREF(original.put, Py_NewRef(put));
     Py_XSETREF(original.get_nowait, Py_NewRef(get_nowait));
     Py_XSETREF(original.empty, Py_NewRef(empty));

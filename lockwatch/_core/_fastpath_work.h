@@ -175,19 +175,6 @@ static PyObject *come_after(PyObject *Py_UNUSED(module), PyObject *future)
     return result;
 }
 
-static int find_slot(PyTypeObject *type, const char *name, int slot)
-{
-    PyObject *member = PyObject_GetAttrString((PyObject *)type, name);
-    if (member == NULL || !Py_IS_TYPE(member, &PyMemberDescr_Type)) {
-        PyErr_Format(PyExc_TypeError, "%s has no slot %s", type->tp_name, name);
-        Py_XDECREF(member);
-        return -1;
-    }
-    works.at[slot] = ((PyMemberDescrObject *)member)->d_member->offset;
-    Py_DECREF(member);
-    return 0;
-}
-
 static PyObject *setup_work(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyTypeObject *agent, *clock, *exactness, *past, *const type = &PyType_Type;
@@ -195,12 +182,12 @@ static PyObject *setup_work(PyObject *Py_UNUSED(module), PyObject *args)
     if (!PyArg_ParseTuple(args, "O!O!O!O!OOOOOOU:setup_work", type, &agent, type, &clock, type, &exactness, type, &past,
                           &parts[0], &parts[1], &parts[2], &parts[3], &parts[4], &parts[5], &parts[6]))
         return NULL;
-    if (find_slot(agent, "clock", CLOCK) < 0 || find_slot(agent, "chains", CHAINS) < 0 ||
-        find_slot(clock, "number", NUMBER) < 0 || find_slot(clock, "segment", SEGMENT) < 0 ||
-        find_slot(clock, "seen", SEEN) < 0 || find_slot(clock, "noted", NOTED) < 0 ||
-        find_slot(clock, "exact", EXACT) < 0 || find_slot(exactness, "on", ON) < 0 ||
-        find_slot(past, "vector", VECTOR) < 0 || find_slot(past, "number", OF_NUMBER) < 0 ||
-        find_slot(past, "segment", OF_SEGMENT) < 0)
+    if (find_slot(agent, "clock", &works.at[CLOCK]) < 0 || find_slot(agent, "chains", &works.at[CHAINS]) < 0 ||
+        find_slot(clock, "number", &works.at[NUMBER]) < 0 || find_slot(clock, "segment", &works.at[SEGMENT]) < 0 ||
+        find_slot(clock, "seen", &works.at[SEEN]) < 0 || find_slot(clock, "noted", &works.at[NOTED]) < 0 ||
+        find_slot(clock, "exact", &works.at[EXACT]) < 0 || find_slot(exactness, "on", &works.at[ON]) < 0 ||
+        find_slot(past, "vector", &works.at[VECTOR]) < 0 || find_slot(past, "number", &works.at[OF_NUMBER]) < 0 ||
+        find_slot(past, "segment", &works.at[OF_SEGMENT]) < 0)
         return NULL;
     PyObject **into[] = {&works.nothing, &works.current, &works.submit, &works.begin, &works.end, &works.come_after,
                          &works.str_clock};
