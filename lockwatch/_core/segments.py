@@ -268,7 +268,7 @@ def submit(agent: Agent) -> Past:
 
 def acquire(agent: Agent, before: Past | Clock) -> None:
     """Begin a segment of the calling agent, after what is known there; there is none if it knows that already."""
-    past = before if type(before) is Past else before.known()
+    past = before.known()
     clock = agent.clock or clock_of(agent)
     if past.vector is clock.seen.vector and past.number in (0, clock.number):
         return  # mostly the result of work that came after nothing but this
@@ -291,7 +291,7 @@ def joined(thread: Any) -> None:
     if settings.order:
         clock = thread.__dict__.get(ATTRIBUTE)
         if isinstance(clock, Clock):
-            acquire(agents.current(), clock.known())
+            acquire(agents.current(), clock)
 
 
 def begin_work(agent: Agent, past: Past) -> Clock:

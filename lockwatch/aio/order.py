@@ -171,7 +171,7 @@ def _absorb(agent: Agent) -> None:
             over: Any = entry[1].clock
             if over.joined:
                 _absorb(entry[1])
-                segments.acquire(agent, over.known())
+                segments.acquire(agent, over)
 
 
 def _finished(task: Any) -> None:
@@ -182,7 +182,7 @@ def _finished(task: Any) -> None:
     if maker is None:
         return
     if maker.kind == "thread":  # it runs the loop until this task is done
-        segments.acquire(maker, clock.known())
+        segments.acquire(maker, clock)
         return
     creator = maker.task_ref()
     if creator is not None and creator._fut_waiter is task:
