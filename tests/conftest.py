@@ -209,8 +209,9 @@ def _no_thread_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
             thread.join(max(0.0, deadline - time.monotonic()))
     if not left:
         return
-    gc.collect()  # before 3.11.9 none may begin in the next call (gh-106883)
-    frames = sys._current_frames()
+    from lockwatch._core.frames import current_frames
+
+    frames = current_frames()
     stuck = [
         f"{thread!r}\n{''.join(traceback.format_stack(frames[thread.ident]))}"
         for thread in left

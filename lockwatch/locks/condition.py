@@ -17,7 +17,7 @@ from math import nan
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, cast
 
-from lockwatch._core import agents, blocking, lockorder, settings
+from lockwatch._core import agents, blocking, lockorder, parking, settings
 from lockwatch._core.originals import allocate_lock
 from lockwatch._core.timeouts import check_timeout
 from lockwatch.locks.rlock import RLock
@@ -69,8 +69,7 @@ def wait(self: Any, timeout: float | None = None) -> bool:
     if not self._is_owned():
         raise RuntimeError("cannot wait on un-acquired lock")
     polls = timeout is not None and (timeout <= 0 or not (timeout > 0 or _REFUSES_NAN))
-    parker = allocate_lock()
-    parker.acquire()
+    parker = parking.new_parker()
     waiter: Any = parker if polls else Waiter(parker)
     self._waiters.append(waiter)
     saved = self._release_save()
